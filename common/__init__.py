@@ -1,0 +1,1 @@
+"""What the exercise scripts share."""

@@ -1,0 +1,69 @@
+"""The report's augmentation: one random affine map per image, for a whole batch in one resampling.
+
+Flip, zoom, shift and rotation as ``keras.preprocessing.image.ImageDataGenerator`` meant them:
+https://www.tensorflow.org/api_docs/python/tf/keras/preprocessing/image/ImageDataGenerator.
+"""
+
+import math
+
+import tensorflow as tf
+
+ROTATION = math.radians(20)  # at most, to either side
+SHIFT = 0.1  # at most, as a part of the image's side
+ZOOM = (0.8, 1.2)  # each axis on its own; above 1 the picture shrinks
+DRAWS = 6  # random numbers an image: rotation, two shifts, two zooms, flip
+
+
+def draw(images: int, seed: tf.Tensor) -> tf.Tensor:
+    """Random numbers for as many images: float32 (images, 6) in [0, 1), the same for the same seed.
+
+    ``seed`` is an integer tensor of shape (2,); the numbers come from a stateless generator.
+    """
+    return tf.random.stateless_uniform([images, DRAWS], seed)
+
+
+def affine_maps(numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """The maps that random numbers stand for: float32 (images, 2, 3), from output to input pixels.
+
+    Row 0 gives the input column, row 1 the input row, of an output (column, row, 1). The order is
+    ImageDataGenerator's: input = rotation · shift · zoom · output about the centre of the image,
+    and the flip mirrors the output's columns.
+    """
+    rotation, shift_y, shift_x, zoom_y, zoom_x, flip = tf.unstack(numbers, axis=1)
+    angle = ROTATION * (2 * rotation - 1)
+    shift_y = SHIFT * height * (2 * shift_y - 1)
+    shift_x = SHIFT * width * (2 * shift_x - 1)
+    zoom_y = ZOOM[0] + (ZOOM[1] - ZOOM[0]) * zoom_y
+    zoom_x = ZOOM[0] + (ZOOM[1] - ZOOM[0]) * zoom_x
+    mirror = tf.where(flip < 0.5, -1.0, 1.0)
+
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    x_from_x, x_from_y = cos * zoom_x * mirror, sin * zoom_y
+    y_from_x, y_from_y = -sin * zoom_x * mirror, cos * zoom_y
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    x_offset = centre_x + cos * shift_x + sin * shift_y - x_from_x * centre_x - x_from_y * centre_y
+    y_offset = centre_y - sin * shift_x + cos * shift_y - y_from_x * centre_x - y_from_y * centre_y
+    return tf.stack(
+        [tf.stack([x_from_x, x_from_y, x_offset], 1), tf.stack([y_from_x, y_from_y, y_offset], 1)], 1
+    )
+
+
+def transform(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+    """Each image through its map: bilinear, and the nearest edge outside the image.
+
+    Args:
+        images: float32 (batch, height, width, channels), any value range.
+        maps: float32 (batch, 2, 3), as ``affine_maps`` gives them.
+
+    Returns:
+        float32, the shape of ``images``.
+    """
+    projective = tf.pad(tf.reshape(maps, [-1, 6]), [[0, 0], [0, 2]])
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=projective,
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )

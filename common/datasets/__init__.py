@@ -1,0 +1,35 @@
+"""The data sets, by the name ``--dataset`` takes."""
+
+from pathlib import Path
+
+from common.datasets.image_data import ImageData
+from common.errors import UserError
+
+CLASS_COUNTS = {"cifar100": 100, "synthetic": 25}
+
+
+def load(name: str, data_dir: Path, classes: tuple[int, ...], limit: int | None) -> ImageData:
+    """The chosen classes of a data set, relabelled 0, 1, ..., at most ``limit`` training images each.
+
+    Raises:
+        UserError: a class the data set does not have, no data, or damaged data.
+    """
+    outside = [label for label in classes if label >= CLASS_COUNTS[name]]
+    if outside:
+        raise UserError(f"--classes {outside[0]}: {name} has the classes 0..{CLASS_COUNTS[name] - 1}")
+    if name == "cifar100":
+        from common.datasets import cifar100
+
+        data = cifar100.load(data_dir)
+    else:
+        from common.datasets import synthetic
+
+        data = synthetic.load()
+    data = data.select(classes)
+    for label, (train, test) in enumerate(zip(*data.images_per_class())):
+        if not train or not test:
+            raise UserError(
+                f"class {classes[label]} ({data.class_names[label]}) has {train} training and {test} test images "
+                f"in {data_dir}; choose others with --classes"
+            )
+    return data.limit(limit) if limit else data

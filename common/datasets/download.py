@@ -1,0 +1,51 @@
+"""Downloads that are whole or not there."""
+
+import os
+import socket
+from pathlib import Path
+
+from common.errors import UserError
+
+TIMEOUT = 30  # seconds without a byte
+
+
+def download(url: str, path: Path, sha256: str) -> None:
+    """Downloads a file, with a progress bar, under a temporary name; renames it once its checksum fits.
+
+    A file that an earlier, interrupted download left is checked and, not being whole, begun again.
+
+    Args:
+        url: http or https; proxies come from the usual environment variables.
+        path: where the file goes; its folder is made.
+        sha256: 64 hexadecimal digits.
+
+    Raises:
+        UserError: no connection, an HTTP error, a download cut off, or another checksum. Nothing is
+            left at ``path``.
+    """
+    import keras
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        keras.utils.get_file(
+            fname=temporary.name,
+            origin=url,
+            file_hash=sha256,
+            hash_algorithm="sha256",
+            cache_dir=str(path.parent.resolve()),
+            cache_subdir="",
+        )
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None:  # the disk, not the network
+            raise
+        raise UserError(f"the download of {url} failed ({error})") from error
+    except Exception as error:  # get_file raises bare Exceptions
+        reason = str(error).removeprefix(f"URL fetch failure on {url}: ").removeprefix("None -- ")
+        raise UserError(f"the download of {url} failed ({reason})") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,49 @@
+"""A network in the report's table format."""
+
+import keras
+
+NAMES = {keras.layers.ReLU: "Relu", keras.layers.Dense: "Linear"}
+WITHOUT_A_LINE = (keras.layers.InputLayer, keras.layers.Flatten)
+
+
+def layer_table(model: keras.Model) -> str:
+    """The model as Markdown, a line a layer, in the columns of the report, and the parameter count.
+
+    Sizes are the side of a square image, or the number of features; channels stand on
+    convolutions only. Parameters include moving statistics, as ``Model.count_params`` does.
+    """
+    shown = [layer for layer in model.layers if not isinstance(layer, WITHOUT_A_LINE)]
+    lines = ["| no. | layer | kernel | size | channels |", "|---|---|---|---|---|"]
+    for number, layer in enumerate(shown, start=1):
+        lines.append(f"| {number} | {_name(layer)} | {_kernel(layer)} | {_size(layer)} | {_channels(layer)} |")
+    lines += ["", f"{model.count_params():,} parameters"]
+    return "\n".join(lines) + "\n"
+
+
+def _name(layer) -> str:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return "BatchNormalization"
+    if isinstance(layer, keras.layers.Dropout):
+        return f"Dropout ({layer.rate:g})"
+    name = NAMES.get(type(layer), type(layer).__name__)
+    if isinstance(layer, keras.layers.Conv2D) and layer.padding == "same" and layer.kernel_size != (1, 1):
+        name += ", same padding"
+    return name
+
+
+def _kernel(layer) -> str:
+    if isinstance(layer, keras.layers.Conv2D):
+        return str(layer.kernel_size[0])
+    if isinstance(layer, keras.layers.MaxPooling2D):
+        return str(layer.pool_size[0])
+    return "-"
+
+
+def _size(layer) -> str:
+    return f"{layer.input.shape[1]} → {layer.output.shape[1]}"
+
+
+def _channels(layer) -> str:
+    if isinstance(layer, keras.layers.Conv2D):
+        return f"{layer.input.shape[-1]} → {layer.output.shape[-1]}"
+    return "-"

@@ -1,0 +1,160 @@
+"""Compile, fit, early stopping, and a state on disk from which a run goes on exactly.
+
+A run is a loop of one-epoch fits. What decides the rest of it (weights, optimizer, random seed
+generators, best weights, history) is written whole after each epoch. Early stopping is a function
+of the history alone, so it has no state of its own to lose.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common.errors import UserError
+from common.experiment import Experiment
+from common.pipeline import TrainingBatches
+from common.results import write_whole
+
+STEPS_PER_EXECUTION = 16  # steps between two returns to Python: the progress bar moves this often
+
+
+class Diverged(UserError):
+    """The loss is not a number any more; the same settings would come to the same end."""
+
+
+@dataclass
+class Training:
+    """How far a run has come.
+
+    Attributes:
+        history: a row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, learning_rate.
+        epoch_seconds: training and validation of each epoch.
+    """
+
+    history: list[dict] = field(default_factory=list)
+    epoch_seconds: list[float] = field(default_factory=list)
+
+
+def compile_model(model: keras.Model, experiment: Experiment) -> None:
+    """Categorical cross-entropy on logits, accuracy, and the experiment's optimizer."""
+    rate = experiment.learning_rate
+    if experiment.learning_rate_decay:
+        rate = keras.optimizers.schedules.InverseTimeDecay(rate, 1, experiment.learning_rate_decay)
+    optimizers = {
+        "adam": lambda: keras.optimizers.Adam(rate),
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+    }
+    model.compile(
+        optimizer=optimizers[experiment.optimizer](),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_EXECUTION,
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def best_epoch(history: list[dict]) -> int:
+    """The epoch, from 1, with the highest validation accuracy; ties go to the lower validation loss."""
+    return min(history, key=lambda row: (-row["val_accuracy"], row["val_loss"], row["epoch"]))["epoch"]
+
+
+def is_exhausted(history: list[dict], patience: int) -> bool:
+    """Whether neither validation loss nor validation accuracy improved in the last ``patience`` epochs."""
+    if len(history) <= patience:
+        return False
+    before, recent = history[:-patience], history[-patience:]
+    return min(row["val_loss"] for row in recent) >= min(row["val_loss"] for row in before) and max(
+        row["val_accuracy"] for row in recent
+    ) <= max(row["val_accuracy"] for row in before)
+
+
+def fit(
+    model: keras.Model,
+    experiment: Experiment,
+    batches: TrainingBatches,
+    validation: tf.data.Dataset,
+    state_file: Path,
+    verbose: int,
+) -> Training:
+    """Trains a compiled model to the experiment's end, from the last finished epoch in ``state_file``.
+
+    Afterwards the model has the weights to evaluate: those of the best epoch if the experiment
+    stops early, else the last.
+
+    Args:
+        verbose: as in ``keras.Model.fit``.
+
+    Raises:
+        Diverged: the loss is not a number any more.
+    """
+    keep_best = experiment.patience is not None
+    callbacks = keras.callbacks.CallbackList(
+        add_history=True,
+        add_progbar=verbose != 0,
+        model=model,
+        verbose=verbose,
+        epochs=experiment.epochs,
+        steps=batches.epoch(0).cardinality().numpy(),
+    )
+    training, best_weights = Training(), None
+    if state_file.exists():
+        training, best_weights = _restore(model, state_file)
+        if verbose:
+            print(f"going on after epoch {len(training.history)}", flush=True)
+
+    while len(training.history) < experiment.epochs and not (
+        keep_best and is_exhausted(training.history, experiment.patience)
+    ):
+        epoch = len(training.history)
+        start = time.perf_counter()
+        logs = model.fit(
+            batches.epoch(epoch),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,  # the batches are shuffled already
+            validation_data=validation,
+            callbacks=callbacks,
+        ).history
+        training.epoch_seconds.append(round(time.perf_counter() - start, 3))
+        row = {key: logs[key][-1] for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        if not all(math.isfinite(value) for value in row.values()):
+            raise Diverged(
+                f"the loss is not a number any more in epoch {epoch + 1} of {experiment.name}; "
+                "try a lower --learning-rate"
+            )
+        training.history.append(
+            {"epoch": epoch + 1, **row, "learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))}
+        )
+        if keep_best and best_epoch(training.history) == epoch + 1:
+            best_weights = model.get_weights()
+        _save(model, training, best_weights, state_file)
+
+    if keep_best:
+        model.set_weights(best_weights)
+    return training
+
+
+def _variables(model: keras.Model) -> list:
+    """Everything that training changes: weights, optimizer, the seed generators of dropout."""
+    seeds = [layer.seed_generator.state for layer in model.layers if getattr(layer, "seed_generator", None)]
+    return [*model.weights, *seeds, *model.optimizer.variables]
+
+
+def _save(model: keras.Model, training: Training, best_weights: list | None, path: Path) -> None:
+    arrays = {f"variable_{i}": v.numpy() for i, v in enumerate(_variables(model))}
+    arrays |= {f"best_{i}": w for i, w in enumerate(best_weights or [])}
+    progress = json.dumps([training.history, training.epoch_seconds])
+    write_whole(path, lambda file: np.savez(file, progress=np.array(progress), **arrays))
+
+
+def _restore(model: keras.Model, path: Path) -> tuple[Training, list | None]:
+    with np.load(path) as arrays:
+        for i, variable in enumerate(_variables(model)):
+            variable.assign(arrays[f"variable_{i}"])
+        best = [arrays[f"best_{i}"] for i in range(len(model.weights))] if "best_0" in arrays else None
+        return Training(*json.loads(str(arrays["progress"]))), best
