@@ -127,9 +127,8 @@ def fit(
                 f"the loss is not a number any more in epoch {epoch + 1} of {experiment.name}; "
                 "try a lower --learning-rate"
             )
-        training.history.append(
-            {"epoch": epoch + 1, **row, "learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))}
-        )
+        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+        training.history.append({"epoch": epoch + 1, **row, "learning_rate": rate})
         if keep_best and best_epoch(training.history) == epoch + 1:
             best_weights = model.get_weights()
         _save(model, training, best_weights, state_file)

@@ -4,6 +4,7 @@ import os
 import socket
 from pathlib import Path
 
+from common import tensorflow_setup
 from common.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
@@ -23,6 +24,7 @@ def download(url: str, path: Path, sha256: str) -> None:
         UserError: no connection, an HTTP error, a download cut off, or another checksum. Nothing is
             left at ``path``.
     """
+    tensorflow_setup.configure()  # Keras brings TensorFlow along
     import keras
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,94 @@
+"""What the tests share: real scripts in processes of their own, small real files, the real data if it is there."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from common import tensorflow_setup  # noqa: E402
+from common.datasets import synthetic  # noqa: E402
+
+tensorflow_setup.configure()
+
+QUICK = ("--dataset", "synthetic", "--classes", "0-4", "--limit", "40")
+
+
+def script_process(script: str, *flags, **options) -> subprocess.Popen:
+    """A script of the suite, started in the project's folder."""
+    return subprocess.Popen(
+        [sys.executable, script, *map(str, flags)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def run_script(script: str, *flags, **options) -> subprocess.CompletedProcess:
+    """The same, waited for; its output is in ``stdout`` and ``stderr``."""
+    process = script_process(script, *flags, **options)
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def assert_error(result: subprocess.CompletedProcess, *words: str) -> None:
+    """Exit code 2 and one line on stderr that begins with "error:" and holds these words."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+
+
+def visible_files(folder: Path) -> list[str]:
+    """All files below a folder but hidden ones (locks, unfinished runs), as sorted relative paths."""
+    relative = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in relative if not any(part.startswith(".") for part in path.parts))
+
+
+def write_cifar100(folder: Path, images_per_class: int = 12) -> None:
+    """A small CIFAR-100 in the official format, with labels 0..24, made of the synthetic images."""
+    data = synthetic.load()
+    folder.mkdir(parents=True)
+    for name, label, images, labels in (
+        ("train", "training batch 1 of 1", data.train_images, data.train_labels),
+        ("test", "testing batch 1 of 1", data.test_images, data.test_labels),
+    ):
+        count = images_per_class if name == "train" else max(1, images_per_class // 4)
+        kept = np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(25)])
+        content = {
+            "data": images[kept].transpose(0, 3, 1, 2).reshape(len(kept), 3072).copy(),
+            "fine_labels": labels[kept].tolist(),
+            "batch_label": label,
+        }
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    names = {"fine_label_names": [f"class {label}" for label in range(100)]}
+    (folder / "meta").write_bytes(pickle.dumps(names, protocol=2))
+
+
+@pytest.fixture(scope="session")
+def synthetic_data():
+    return synthetic.load()
+
+
+@pytest.fixture
+def cifar100_dir(tmp_path) -> Path:
+    """A data folder with a small CIFAR-100 in it."""
+    write_cifar100(tmp_path / "data" / "cifar-100-python")
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    """The folder of the real data sets."""
+    if "TEST_DATA_DIR" not in os.environ:
+        pytest.skip("needs the real data: set TEST_DATA_DIR to the folder that holds cifar-100-python/")
+    return Path(os.environ["TEST_DATA_DIR"]).resolve()

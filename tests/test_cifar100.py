@@ -1,0 +1,127 @@
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+from conftest import write_cifar100
+
+from common import datasets
+from common.datasets import cifar100
+from common.errors import UserError
+
+ALL = tuple(range(25))
+
+
+def test_pixels_labels_and_names(cifar100_dir, synthetic_data):
+    data = cifar100.load(cifar100_dir)
+    assert data.train_images.dtype == np.uint8
+    assert np.array_equal(data.train_images[:12], synthetic_data.train_images[:12])
+    assert np.bincount(data.train_labels).tolist() == [12] * 25
+    assert len(data.class_names) == 100
+
+
+def test_chosen_classes_are_relabelled_in_the_order_given(cifar100_dir):
+    whole = datasets.load("cifar100", cifar100_dir, ALL, None)
+    data = datasets.load("cifar100", cifar100_dir, (7, 3), 5)
+    assert data.class_names == ("class 7", "class 3")
+    assert np.bincount(data.train_labels).tolist() == [5, 5]
+    assert np.array_equal(data.train_images[data.train_labels == 0], whole.train_images[whole.train_labels == 7][:5])
+
+
+def test_a_class_without_images_is_named(cifar100_dir):
+    with pytest.raises(UserError, match=r"class 30 \(class 30\) has 0 training and 0 test images"):
+        datasets.load("cifar100", cifar100_dir, (0, 30), None)
+
+
+def test_the_archive_gives_the_same_as_the_folder(cifar100_dir, tmp_path):
+    other = tmp_path / "archive"
+    other.mkdir()
+    with tarfile.open(other / cifar100.ARCHIVE, "w:gz") as tar:
+        tar.add(cifar100_dir / cifar100.FOLDER, cifar100.FOLDER)
+    assert cifar100.load(other).sha256() == cifar100.load(cifar100_dir).sha256()
+    assert sorted(path.name for path in other.iterdir()) == [cifar100.FOLDER, cifar100.ARCHIVE]
+
+
+@pytest.mark.parametrize("damage", ["cut", "not an archive", "link"])
+def test_a_bad_archive_is_an_error_and_leaves_nothing(cifar100_dir, tmp_path, damage):
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    archive = folder / cifar100.ARCHIVE
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(cifar100_dir / cifar100.FOLDER / "meta", f"{cifar100.FOLDER}/meta")
+        if damage == "link":
+            link = tarfile.TarInfo(f"{cifar100.FOLDER}/train")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            tar.addfile(link)
+        else:
+            tar.add(cifar100_dir / cifar100.FOLDER / "train", f"{cifar100.FOLDER}/train")
+    if damage == "cut":
+        archive.write_bytes(archive.read_bytes()[:-5000])
+    elif damage == "not an archive":
+        archive.write_bytes(b"<html>not found</html>")
+    with pytest.raises(UserError, match=r"is not a whole cifar-100-python\.tar\.gz"):
+        cifar100.load(folder)
+    assert list(folder.iterdir()) == [archive]
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_prepared_pickle_runs_no_code(cifar100_dir, tmp_path):
+    mark = tmp_path / "mark"
+    (cifar100_dir / cifar100.FOLDER / "train").write_bytes(pickle.dumps({"data": Evil(mark)}))
+    with pytest.raises(UserError, match=r"asks for \w+\.mkdir"):
+        cifar100.load(cifar100_dir)
+    assert not mark.exists()
+
+
+def _changed(path, **changes):
+    content = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps({**content, **changes}, protocol=2))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda f: (f / "train").write_bytes((f / "train").read_bytes()[:-1000]), "train is not a whole CIFAR-100"),
+        (lambda f: (f / "train").write_bytes(b""), "train is not a whole CIFAR-100"),
+        (lambda f: (f / "train").unlink(), "train is missing"),
+        (lambda f: (f / "meta").replace(f / "train"), "train is not a whole CIFAR-100"),
+        (lambda f: (f / "test").write_bytes((f / "train").read_bytes()), "train and test look swapped"),
+        (lambda f: _changed(f / "test", batch_label="training batch 1 of 1"), "train and test look swapped"),
+        (lambda f: _changed(f / "train", data=np.zeros((300, 3072))), "uint8 array"),
+        (lambda f: _changed(f / "train", fine_labels=[0] * 299), "300 integers"),
+        (lambda f: _changed(f / "train", fine_labels=[100] * 300), "outside 0..99"),
+        (lambda f: _changed(f / "meta", fine_label_names=["apple"]), "100 names"),
+    ],
+)
+def test_damaged_files_are_named(cifar100_dir, damage, words):
+    damage(cifar100_dir / cifar100.FOLDER)
+    with pytest.raises(UserError, match=words):
+        cifar100.load(cifar100_dir)
+
+
+def test_a_swap_without_labels_is_seen_by_the_counts(tmp_path):
+    folder = tmp_path / cifar100.FOLDER
+    write_cifar100(folder)
+    for name in ("train", "test"):
+        content = pickle.loads((folder / name).read_bytes())
+        del content["batch_label"]
+        (folder / f"{name}.swapped").write_bytes(pickle.dumps(content, protocol=4))
+    (folder / "train.swapped").replace(folder / "test")
+    (folder / "test.swapped").replace(folder / "train")
+    with pytest.raises(UserError, match="swapped"):
+        cifar100.load(tmp_path)
+
+
+def test_real_data(real_data_dir):
+    data = datasets.load("cifar100", real_data_dir, ALL, None)
+    assert data.train_images.shape == (12500, 32, 32, 3)
+    assert [part.tolist() for part in data.images_per_class()] == [[500] * 25, [100] * 25]
+    assert (data.class_names[0], data.class_names[24]) == ("apple", "cockroach")

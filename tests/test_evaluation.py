@@ -1,0 +1,41 @@
+import keras
+import numpy as np
+import pytest
+
+from common.evaluation import accuracy_interval, evaluate
+
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=(200, 8)).astype(np.float32) * 3
+LABELS = np.arange(200) % 8
+
+
+def test_loss_accuracy_and_top5_are_keras_s():
+    result = evaluate(LOGITS, LABELS)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(LABELS, LOGITS)
+    assert result["test_loss"] == pytest.approx(float(loss), rel=1e-5)
+    for key, metric in (
+        ("test_accuracy", keras.metrics.SparseCategoricalAccuracy()),
+        ("test_top5_accuracy", keras.metrics.SparseTopKCategoricalAccuracy(5)),
+    ):
+        metric.update_state(LABELS, LOGITS)
+        assert result[key] == pytest.approx(float(metric.result()))
+
+
+def test_confusion_matrix_has_the_true_class_in_rows():
+    logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
+    result = evaluate(logits, np.array([0, 1, 1, 2]))
+    assert result["confusion_matrix"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert result["per_class_accuracy"] == [1, 0.5, 1]
+    assert result["test_top5_accuracy"] == 1  # fewer than five classes
+
+
+def test_two_classes():
+    assert evaluate(np.array([[1, 0], [1, 0]], np.float32), np.array([0, 1]))["test_accuracy"] == 0.5
+
+
+def test_interval_is_wilson_s():
+    low, high = accuracy_interval(1104, 2500)  # the report's 0.4416
+    p, n, z = 0.4416, 2500, 1.959964
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+    assert (low, high) == pytest.approx((centre - half, centre + half), rel=1e-6)

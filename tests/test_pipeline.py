@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from common.pipeline import Normalization, TrainingBatches, evaluation_batches, split
+
+
+def batches(data, **changes):
+    arguments = dict(
+        images=data.train_images[::50],
+        labels=data.train_labels[::50],
+        classes=25,
+        normalization=Normalization.to_unit_range(),
+        batch_size=64,
+        augment=False,
+        seed=0,
+    )
+    return TrainingBatches(**{**arguments, **changes})
+
+
+def collect(dataset):
+    images, labels = zip(*dataset.as_numpy_iterator())
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def test_split_is_stratified_disjoint_whole_and_seeded(synthetic_data):
+    labels = synthetic_data.train_labels
+    training, validation = split(labels, 0.1, seed=0)
+    assert sorted([*training, *validation]) == list(range(len(labels)))
+    assert np.bincount(labels[validation]).tolist() == [50] * 25
+    assert np.array_equal(validation, split(labels, 0.1, seed=0)[1])
+    assert not np.array_equal(validation, split(labels, 0.1, seed=1)[1])
+
+
+def test_split_says_when_there_are_too_few_images():
+    with pytest.raises(UserError, match="raise --limit"):
+        split(np.arange(25).repeat(2), 0.1, seed=0)
+
+
+def test_normalization_has_mean_0_and_variance_1_on_the_images_it_was_made_of(synthetic_data):
+    images = synthetic_data.train_images[:1000]
+    seen = Normalization.of(images).apply(images).numpy().astype(np.float64)
+    np.testing.assert_allclose(seen.mean(axis=(0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(seen.var(axis=(0, 1, 2)), 1, atol=1e-4)
+
+
+def test_an_epoch_shows_every_image_once_with_its_label(synthetic_data):
+    training = batches(synthetic_data)
+    images, labels = collect(training.epoch(3))
+    seen = {image.tobytes(): label.argmax() for image, label in zip(np.rint(images * 255).astype(np.uint8), labels)}
+    assert seen == {image.tobytes(): label for image, label in zip(training.images, training.labels)}
+    assert [len(y) for _, y in training.epoch(3).as_numpy_iterator()] == [64, 64, 64, 58]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_epochs_depend_on_seed_and_number_alone(synthetic_data, augment):
+    first = collect(batches(synthetic_data, augment=augment).epoch(5))[0]
+    again = batches(synthetic_data, augment=augment)
+    others = [collect(again.epoch(number))[0] for number in (4, 6)]  # whatever ran before
+    assert np.array_equal(first, collect(again.epoch(5))[0])
+    others.append(collect(batches(synthetic_data, augment=augment, seed=1).epoch(5))[0])
+    assert not any(np.array_equal(first, other) for other in others)
+
+
+def test_augmentation_does_not_depend_on_the_batch_size(synthetic_data):
+    small, large = (collect(batches(synthetic_data, augment=True, batch_size=n).epoch(0))[0] for n in (16, 250))
+    np.testing.assert_array_equal(small, large)
+
+
+def test_training_images_are_augmented_and_evaluation_images_come_through_untouched(synthetic_data):
+    training = batches(synthetic_data, augment=True)
+    originals = {image.tobytes() for image in training.images}
+    augmented = np.rint(collect(training.epoch(0))[0] * 255).astype(np.uint8)
+    assert not any(image.tobytes() in originals for image in augmented)
+    images, labels = collect(evaluation_batches(training.images, training.labels, 25, training.normalization))
+    assert np.array_equal(np.rint(images * 255), training.images)
+    assert np.array_equal(labels.argmax(axis=1), training.labels)

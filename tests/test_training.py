@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+import ex1_basenet
+import ex2_improvements
+from common.experiment import Experiment
+from common.pipeline import Normalization, TrainingBatches, evaluation_batches
+from common.runner import build_model
+from common.training import best_epoch, compile_model, fit, is_exhausted
+
+
+def history(*rows):
+    return [{"epoch": i, "val_loss": loss, "val_accuracy": acc} for i, (loss, acc) in enumerate(rows, start=1)]
+
+
+def test_best_epoch_is_the_highest_accuracy_then_the_lower_loss_then_the_earlier():
+    assert best_epoch(history((2.0, 0.5), (1.0, 0.4), (3.0, 0.6), (2.5, 0.6), (2.5, 0.6))) == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "exhausted"),
+    [
+        ([(1.0, 0.5), (1.1, 0.4), (1.1, 0.4)], False),  # two epochs without an improvement, patience three
+        ([(1.0, 0.5), (1.1, 0.4), (1.1, 0.4), (1.1, 0.4)], True),
+        ([(1.0, 0.5), (1.1, 0.4), (1.1, 0.4), (1.1, 0.6)], False),  # accuracy improved
+        ([(1.0, 0.5), (1.1, 0.4), (0.9, 0.4), (1.1, 0.4)], False),  # loss improved
+        ([(1.0, 0.5), (1.0, 0.5), (1.0, 0.5), (1.0, 0.5)], True),  # as good is not better
+        ([(1.0, 0.4), (1.1, 0.5), (1.1, 0.4), (1.2, 0.3), (1.1, 0.5)], True),  # the two bests of different epochs
+    ],
+)
+def test_one_rule_watches_both_metrics(rows, exhausted):
+    assert is_exhausted(history(*rows), patience=3) is exhausted
+
+
+def test_sgd_has_nesterov_momentum_and_the_old_decay():
+    model = build_model(ex1_basenet.SGD, (32, 32, 3), 25)
+    compile_model(model, ex1_basenet.SGD)
+    optimizer = model.optimizer
+    assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)
+    optimizer.iterations.assign(4400)
+    assert float(optimizer.learning_rate) == pytest.approx(0.01 / (1 + 1e-6 * 4400), rel=1e-6)
+
+
+def train(data, experiment: Experiment, state_file, count=64):
+    images, labels = data.train_images[:: 12500 // count], data.train_labels[:: 12500 // count]
+    normalization = Normalization.of(images)
+    model = build_model(experiment, (32, 32, 3), 25)
+    compile_model(model, experiment)
+    validation = evaluation_batches(images, labels, 25, normalization)
+    batches = TrainingBatches(images, labels, 25, normalization, 64, experiment.augment, seed=0)
+    return model, fit(model, experiment, batches, validation, state_file, verbose=0), validation
+
+
+def test_every_network_learns_one_batch_by_heart(synthetic_data, tmp_path):
+    for base in (ex1_basenet.ADAM, ex2_improvements.BATCHNORM_AFTER_RELU, ex2_improvements.DEPTH):
+        values = {**vars(base), "augment": False, "epochs": 60, "learning_rate": 0.01}
+        _, training, _ = train(synthetic_data, Experiment(**values), tmp_path / f"{base.name}.npz")
+        assert training.history[-1]["accuracy"] > 0.9, base.name
+
+
+def test_best_weights_come_back_when_the_run_stops_and_when_the_epochs_run_out(synthetic_data, tmp_path):
+    values = {**vars(ex2_improvements.EARLY_STOPPING), "learning_rate": 0.02}
+    for epochs, patience in ((30, 2), (5, 20)):
+        experiment = Experiment(**{**values, "epochs": epochs, "patience": patience})
+        model, training, validation = train(synthetic_data, experiment, tmp_path / f"{epochs}.npz", 500)
+        best = best_epoch(training.history)
+        assert is_exhausted(training.history, patience) or len(training.history) == epochs
+        loss, accuracy = model.evaluate(validation, verbose=0)
+        row = training.history[best - 1]
+        assert (loss, accuracy) == pytest.approx((row["val_loss"], row["val_accuracy"]), abs=1e-6)
+        assert np.isfinite(loss)
