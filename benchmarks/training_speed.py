@@ -1,0 +1,183 @@
+"""Seconds an epoch: this suite beside the way the report trained, on the same network and images.
+
+    python benchmarks/training_speed.py --data-dir data
+    python benchmarks/training_speed.py --dataset synthetic --precision float32
+
+Three ways take turns, an epoch each (training and validation), after one epoch that is not counted:
+
+- suite: this repository.
+- stock: ``ImageDataGenerator``, Keras's own layers, ``model.fit``, in the same process and so with the
+  same TensorFlow settings (oneDNN on).
+- stock, defaults: the same in a process of its own with TensorFlow as it comes. TensorFlow leaves oneDNN
+  off on processors without AVX-512 VNNI, so this is what most people have.
+
+Prints medians and their ratios, and writes all seconds as JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import ex2_improvements  # noqa: E402
+from common import datasets, tensorflow_setup  # noqa: E402
+
+NETWORKS = {"basenet": ex2_improvements.AUGMENT, "improved": ex2_improvements.DROPOUT}
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+WAYS = ("suite", "stock", "stock, defaults")
+
+
+def prepare(arguments, network: str, precision: str):
+    """The experiment, the images split as in a run, and Keras set to the precision."""
+    import keras
+
+    from common.pipeline import split
+
+    experiment = NETWORKS[network]
+    data = datasets.load(arguments.dataset, arguments.data_dir, tuple(range(25)), arguments.limit)
+    keras.config.set_dtype_policy(POLICIES[precision])
+    keras.utils.set_random_seed(0)
+    return experiment, data, split(data.train_labels, experiment.validation_fraction, seed=0)
+
+
+def suite_epochs(arguments, network: str, precision: str):
+    """A function that trains one more epoch the way of this suite."""
+    from common import training
+    from common.pipeline import Normalization, TrainingBatches, evaluation_batches
+    from common.runner import build_model
+
+    experiment, data, (train, validation) = prepare(arguments, network, precision)
+    normalization = Normalization.of(data.train_images[train])
+    model = build_model(experiment, data.train_images.shape[1:], 25)
+    training.compile_model(model, experiment)
+    batches = TrainingBatches(
+        data.train_images[train], data.train_labels[train], 25, normalization, experiment.batch_size, True, seed=0
+    )
+    held_out = evaluation_batches(data.train_images[validation], data.train_labels[validation], 25, normalization)
+    return lambda number: model.fit(batches.epoch(number), shuffle=False, validation_data=held_out, verbose=0)
+
+
+def stock_epochs(arguments, network: str, precision: str):
+    """A function that trains one more epoch the way of the report."""
+    import keras
+    import tensorflow as tf
+
+    from common.runner import build_model
+
+    def with_stock_layers(layer):
+        is_normalization = isinstance(layer, keras.layers.BatchNormalization)
+        return (keras.layers.BatchNormalization if is_normalization else type(layer)).from_config(layer.get_config())
+
+    experiment, data, (train, validation) = prepare(arguments, network, precision)
+    model = keras.models.clone_model(
+        build_model(experiment, data.train_images.shape[1:], 25), clone_function=with_stock_layers
+    )
+    model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    images, labels = data.train_images.astype("float32") / 255, keras.utils.to_categorical(data.train_labels, 25)
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(
+        featurewise_center=True,
+        featurewise_std_normalization=True,
+        horizontal_flip=True,
+        zoom_range=0.2,
+        width_shift_range=0.1,
+        height_shift_range=0.1,
+        rotation_range=20,
+    )
+    generator.fit(images[train])
+    flow = generator.flow(images[train], labels[train], batch_size=experiment.batch_size)
+    held_out = (generator.standardize(images[validation]), labels[validation])
+    return lambda number: model.fit(flow, validation_data=held_out, verbose=0)
+
+
+def seconds(run_epoch, number: int) -> float:
+    start = time.perf_counter()
+    run_epoch(number)
+    return time.perf_counter() - start
+
+
+def work(arguments) -> None:
+    """The other process: trains an epoch the stock way for each line it is sent, and answers its seconds."""
+    run_epoch = stock_epochs(arguments, *arguments.worker)
+    for number, _ in enumerate(sys.stdin):
+        print(f"seconds {seconds(run_epoch, number)}", flush=True)
+
+
+class DefaultsProcess:
+    """The stock way in a process with TensorFlow as it comes."""
+
+    def __init__(self, network: str, precision: str):
+        environment = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *sys.argv[1:], "--worker", network, precision],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+
+    def epoch_seconds(self) -> float:
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(next(line for line in self.process.stdout if line.startswith("seconds ")).split()[1])
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+def measure(arguments, network: str, precision: str) -> dict[str, list[float]]:
+    """Seconds of each counted epoch, by way."""
+    suite, stock = (make(arguments, network, precision) for make in (suite_epochs, stock_epochs))
+    defaults = DefaultsProcess(network, precision)
+    result = {way: [] for way in WAYS}
+    for number in range(arguments.epochs + 1):
+        turn = (seconds(suite, number), seconds(stock, number), defaults.epoch_seconds())
+        if number:
+            for way, value in zip(WAYS, turn):
+                result[way].append(round(value, 3))
+    defaults.close()
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", choices=("cifar100", "synthetic"), default="cifar100")
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
+    parser.add_argument("--limit", type=int, help="at most N training images a class, for a quick try")
+    parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--precision", nargs="+", choices=POLICIES, default=list(POLICIES))
+    parser.add_argument("--epochs", type=int, default=5, help="counted epochs of each way (default: 5)")
+    parser.add_argument("--json", type=Path, default=Path("training_speed.json"), help="where the seconds go")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments)
+        return
+
+    device = tensorflow_setup.configure()
+    print(f"{arguments.dataset}, {device}, median seconds of {arguments.epochs} epochs\n")
+    print("| network | precision | suite | stock | stock, defaults | stock ÷ suite | defaults ÷ suite |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    report = {"dataset": arguments.dataset, "device": device, "epochs": arguments.epochs, "seconds": {}}
+    for network in arguments.network:
+        for precision in arguments.precision:
+            times = measure(arguments, network, precision)
+            report["seconds"][f"{network} {precision}"] = times
+            suite, stock, defaults = (statistics.median(times[way]) for way in WAYS)
+            print(
+                f"| {network} | {precision} | {suite:.2f} | {stock:.2f} | {defaults:.2f} "
+                f"| {stock / suite:.2f} | {defaults / suite:.2f} |",
+                flush=True,
+            )
+            arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

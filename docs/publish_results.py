@@ -1,0 +1,84 @@
+"""Copies finished runs into docs/results and writes the README's tables from them.
+
+    python docs/publish_results.py --output results
+
+Text files and pictures only: no weights, no predictions. The tables stand between the README's
+``<!-- results: SCRIPT -->`` and ``<!-- end -->`` marks.
+"""
+
+import argparse
+import re
+import shutil
+import statistics
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import ex1_basenet  # noqa: E402
+import ex2_improvements  # noqa: E402
+from common.results import Run, read_run  # noqa: E402
+from common.summary import mean_and_deviation  # noqa: E402
+
+EXERCISES = {exercise.name: exercise for exercise in (ex1_basenet.EXERCISE, ex2_improvements.EXERCISE)}
+PUBLISHED = (".json", ".csv", ".md", ".png")
+DATASET = "cifar100"
+EVIDENCE = ROOT / "docs" / "results"
+MARKS = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def publish(output: Path) -> None:
+    """Copies the text files and pictures of every finished run and comparison of the exercises."""
+    for name in EXERCISES:
+        folder = output / DATASET / name
+        for path in sorted(folder.rglob("*")):
+            relative = path.relative_to(output)
+            if path.suffix in PUBLISHED and not any(part.startswith(".") for part in relative.parts):
+                (EVIDENCE / relative).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, EVIDENCE / relative)
+
+
+def table(script: str) -> str:
+    """Markdown: a line for each variant, mean ± sample standard deviation over its published seeds."""
+    lines = [
+        "| variant | seeds | epochs | test loss | test accuracy | report | difference | seconds a run | pictures |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for experiment in EXERCISES[script].experiments:
+        folders = sorted((EVIDENCE / DATASET / script / experiment.name).glob("seed-*"))
+        if folders:
+            lines.append(_row(experiment, [read_run(folder) for folder in folders]))
+    return "\n".join(lines) + "\n"
+
+
+def _row(experiment, runs: list[Run]) -> str:
+    accuracies = [run.metrics["test_accuracy"] for run in runs]
+    reported = experiment.reported
+    pictures = runs[0].folder.relative_to(ROOT).as_posix()
+    cells = [
+        f"`{experiment.name}`",
+        ", ".join(str(run.seed) for run in runs),
+        ", ".join(str(epochs) for epochs in dict.fromkeys(run.metrics["epochs"] for run in runs)),
+        mean_and_deviation([run.metrics["test_loss"] for run in runs]),
+        mean_and_deviation(accuracies),
+        f"{reported.accuracy:.4f}" if reported else "similar",
+        f"{statistics.mean(accuracies) - reported.accuracy:+.4f}" if reported else "-",
+        f"{statistics.mean(run.timing['total_seconds'] for run in runs):.0f}",
+        f"[loss]({pictures}/loss.png), [accuracy]({pictures}/accuracy.png), "
+        f"[confusion]({pictures}/confusion_matrix.png)",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def write_readme(path: Path) -> None:
+    """Puts a fresh table between each pair of marks."""
+    text = path.read_text(encoding="utf-8")
+    path.write_text(MARKS.sub(lambda match: match[1] + table(match[2]) + match[3], text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=ROOT / "results", help="where the runs are")
+    publish(parser.parse_args().output)
+    write_readme(ROOT / "README.md")
