@@ -13,7 +13,7 @@ IMAGE_SHAPE = (32, 32, 3)
 
 
 def main(exercise: Exercise, argv: list[str] | None = None) -> int:
-    """Runs the command line of an exercise and returns the exit code: 0, 2 (bad input) or 130 (Ctrl-C)."""
+    """Runs the command line of an exercise and returns the exit code, 0 or 2 (bad input); Ctrl-C exits with 130."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal without "±" or "→" is no reason to stop
     try:
@@ -27,7 +27,8 @@ def main(exercise: Exercise, argv: list[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on after the last finished epoch", file=sys.stderr)
-        return 130
+        sys.stdout.flush()
+        os._exit(130)  # all that counts is on disk; TensorFlow, interrupted, may print tracebacks on its way out
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: `... | head`
     except (UserError, OSError) as error:

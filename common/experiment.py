@@ -59,7 +59,7 @@ class Exercise:
         description: what ``--help`` says.
         experiments: in the report's order.
         default: the names that run when ``--variant`` is not given.
-        compare: the names drawn into one figure when all of them ran, with the figure's title.
+        compare: the names drawn into one figure when all of them ran.
     """
 
     name: str

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.results import Run
+from common.results import Run, write_whole
 
 TRAINING, VALIDATION = "tab:blue", "tab:orange"
 NAMED_CLASSES = 50  # up to here a confusion matrix has room for names
@@ -85,4 +85,4 @@ def _epoch_axes(metric: str, heading: str):
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, format="png", dpi=100)
+    write_whole(path, lambda file: figure.savefig(file, format="png", dpi=100))

@@ -17,6 +17,7 @@ import filelock
 
 from common.errors import UserError
 
+STATE = ".state.npz"  # in a run's folder until it is published: what training goes on from
 HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
@@ -88,6 +89,7 @@ class RunFolder:
     def __init__(self, output: Path, dataset: str, script: str, variant: str, seed: int):
         self.path = output / dataset / script / variant / f"seed-{seed}"
         self.partial = self.path.with_name(f".{self.path.name}.partial")
+        self.state_file = self.partial / STATE
 
     @contextmanager
     def locked(self):
@@ -120,7 +122,10 @@ class RunFolder:
                     f"{self.path} holds {state} run with other settings: {'; '.join(_differences(found, config))}. "
                     "Give another --output, or --force to replace it"
                 )
-        return read_run(self.path) if self.path.exists() else None
+        if not self.path.exists():
+            return None
+        (self.path / STATE).unlink(missing_ok=True)  # a kill just after publishing leaves it
+        return read_run(self.path)
 
     def begin(self, config: dict) -> None:
         """Makes the partial folder, or keeps the one of the same settings that an interrupted run left."""
@@ -142,6 +147,7 @@ class RunFolder:
         if self.path.exists():
             os.rename(self.path, old)
         os.rename(self.partial, self.path)
+        (self.path / STATE).unlink()  # not before the rename: until then a killed run still needs it
         shutil.rmtree(old, ignore_errors=True)
         return read_run(self.path)
 

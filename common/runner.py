@@ -90,10 +90,9 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
             data.train_images[validation_part], data.train_labels[validation_part], classes, normalization
         )
         test = evaluation_batches(data.test_images, data.test_labels, classes, normalization)
-        state_file = folder.partial / "state.npz"
         verbose = 0 if settings.quiet else 1 if sys.stdout.isatty() else 2
         try:
-            progress = training.fit(model, experiment, batches, validation, state_file, verbose)
+            progress = training.fit(model, experiment, batches, validation, folder.state_file, verbose)
         except training.Diverged:
             folder.discard()
             raise
@@ -109,7 +108,6 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         for metric in plotting.METRICS:
             plotting.plot_history(unpublished, metric, folder.partial / f"{metric}.png")
         plotting.plot_confusion_matrix(unpublished, folder.partial / "confusion_matrix.png")
-        state_file.unlink()
         return folder.publish()
 
 

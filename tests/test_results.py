@@ -47,11 +47,11 @@ def test_other_settings_are_named_setting_by_setting(folder):
 def test_an_unfinished_run_is_kept_for_its_own_settings_only(folder):
     with folder.locked():
         folder.begin(CONFIG)
-        (folder.partial / "state.npz").write_bytes(b"state")
+        folder.state_file.write_bytes(b"state")
         folder.begin(CONFIG)
-        assert (folder.partial / "state.npz").exists()
+        assert folder.state_file.exists()
         folder.begin({**CONFIG, "seed": 1})
-        assert not (folder.partial / "state.npz").exists()
+        assert not folder.state_file.exists()
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(folder, tmp_path):

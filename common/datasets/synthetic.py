@@ -71,14 +71,14 @@ def _draw(random: np.random.Generator, count: int, shape, texture) -> np.ndarray
 
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
     rows, columns = np.meshgrid(axis, axis, indexing="ij")
-    angle = per_image(uniform(-np.pi, np.pi))
-    x = columns - per_image(uniform(-0.4, 0.4))
-    y = rows - per_image(uniform(-0.4, 0.4))
+    angle = per_image(uniform(-0.6, 0.6))
+    x = columns - per_image(uniform(-0.2, 0.2))
+    y = rows - per_image(uniform(-0.2, 0.2))
     x, y = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
 
-    size = per_image(uniform(0.4, 0.75))
+    size = per_image(uniform(0.6, 0.9))
     inside = _step(-shape(x / size, y / size) * size, 0.04)
-    frequency, phase = per_image(uniform(9, 16)), per_image(uniform(-np.pi, np.pi))
+    frequency, phase = per_image(uniform(9, 12)), per_image(uniform(-np.pi, np.pi))
     second = _step(texture(x * frequency + phase, y * frequency + phase), 0.3)
 
     first_colour, second_colour = _two_colours(uniform)
@@ -90,14 +90,14 @@ def _draw(random: np.random.Generator, count: int, shape, texture) -> np.ndarray
         + rows[..., None] * slope[:, None, None, 1]
     )
     images = background + (object_ - background) * inside[..., None]
-    images += per_image(uniform(0.02, 0.12))[..., None] * random.standard_normal(images.shape, np.float32)
+    images += per_image(uniform(0.02, 0.08))[..., None] * random.standard_normal(images.shape, np.float32)
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
 def _two_colours(uniform) -> tuple[np.ndarray, np.ndarray]:
     """Two colours an image, (count, 1, 1, 3) each, that can be told apart in every channel."""
     first = uniform(0, 1, 3)
-    away = np.where(first > 0.5, -1, 1) * uniform(0.25, 0.6, 3)
+    away = np.where(first > 0.5, -1, 1) * uniform(0.35, 0.6, 3)
     return first[:, None, None], (first + away)[:, None, None]
 
 
