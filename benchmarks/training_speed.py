@@ -7,7 +7,7 @@ Three ways take turns, an epoch each (training and validation), after one epoch 
 
 - suite: this repository.
 - stock: ``ImageDataGenerator``, Keras's own layers, ``model.fit``, in the same process and so with the
-  same TensorFlow settings (oneDNN on).
+  same TensorFlow settings (oneDNN and deterministic kernels on).
 - stock, defaults: the same in a process of its own with TensorFlow as it comes. TensorFlow leaves oneDNN
   off on processors without AVX-512 VNNI, so this is what most people have.
 
@@ -28,9 +28,10 @@ sys.path.insert(0, str(ROOT))
 
 import ex2_improvements  # noqa: E402
 from common import datasets, tensorflow_setup  # noqa: E402
+from common.errors import UserError  # noqa: E402
 
 NETWORKS = {"basenet": ex2_improvements.AUGMENT, "improved": ex2_improvements.DROPOUT}
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+PRECISIONS = ("float32", "bfloat16")
 WAYS = ("suite", "stock", "stock, defaults")
 
 
@@ -39,6 +40,7 @@ def prepare(arguments, network: str, precision: str):
     import keras
 
     from common.pipeline import split
+    from common.runner import POLICIES
 
     experiment = NETWORKS[network]
     data = datasets.load(arguments.dataset, arguments.data_dir, tuple(range(25)), arguments.limit)
@@ -49,13 +51,12 @@ def prepare(arguments, network: str, precision: str):
 
 def suite_epochs(arguments, network: str, precision: str):
     """A function that trains one more epoch the way of this suite."""
-    from common import training
+    from common import models, training
     from common.pipeline import Normalization, TrainingBatches, evaluation_batches
-    from common.runner import build_model
 
     experiment, data, (train, validation) = prepare(arguments, network, precision)
     normalization = Normalization.of(data.train_images[train])
-    model = build_model(experiment, data.train_images.shape[1:], 25)
+    model = models.build(experiment, data.train_images.shape[1:], 25)
     training.compile_model(model, experiment)
     batches = TrainingBatches(
         data.train_images[train], data.train_labels[train], 25, normalization, experiment.batch_size, True, seed=0
@@ -69,7 +70,7 @@ def stock_epochs(arguments, network: str, precision: str):
     import keras
     import tensorflow as tf
 
-    from common.runner import build_model
+    from common import models
 
     def with_stock_layers(layer):
         is_normalization = isinstance(layer, keras.layers.BatchNormalization)
@@ -77,7 +78,7 @@ def stock_epochs(arguments, network: str, precision: str):
 
     experiment, data, (train, validation) = prepare(arguments, network, precision)
     model = keras.models.clone_model(
-        build_model(experiment, data.train_images.shape[1:], 25), clone_function=with_stock_layers
+        models.build(experiment, data.train_images.shape[1:], 25), clone_function=with_stock_layers
     )
     model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     images, labels = data.train_images.astype("float32") / 255, keras.utils.to_categorical(data.train_labels, 25)
@@ -152,8 +153,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
     parser.add_argument("--limit", type=int, help="at most N training images a class, for a quick try")
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--precision", nargs="+", choices=POLICIES, default=list(POLICIES))
-    parser.add_argument("--epochs", type=int, default=5, help="counted epochs of each way (default: 5)")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--epochs", type=int, choices=range(1, 101), metavar="N", default=5,
+                        help="counted epochs of each way (default: 5)")
     parser.add_argument("--json", type=Path, default=Path("training_speed.json"), help="where the seconds go")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -165,12 +167,20 @@ def main() -> None:
     print(f"{arguments.dataset}, {device}, median seconds of {arguments.epochs} epochs\n")
     print("| network | precision | suite | stock | stock, defaults | stock ÷ suite | defaults ÷ suite |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    report = {"dataset": arguments.dataset, "device": device, "epochs": arguments.epochs, "seconds": {}}
+    report = {"dataset": arguments.dataset, "device": device, "epochs": arguments.epochs, "rows": []}
     for network in arguments.network:
         for precision in arguments.precision:
             times = measure(arguments, network, precision)
-            report["seconds"][f"{network} {precision}"] = times
             suite, stock, defaults = (statistics.median(times[way]) for way in WAYS)
+            report["rows"].append(
+                {
+                    "network": network,
+                    "precision": precision,
+                    "seconds": times,
+                    "stock_over_suite": round(stock / suite, 3),
+                    "defaults_over_suite": round(defaults / suite, 3),
+                }
+            )
             print(
                 f"| {network} | {precision} | {suite:.2f} | {stock:.2f} | {defaults:.2f} "
                 f"| {stock / suite:.2f} | {defaults / suite:.2f} |",
@@ -180,4 +190,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from common.datasets import CLASS_COUNTS
 from common.errors import UserError
 from common.experiment import Exercise, Experiment
 
@@ -13,24 +14,27 @@ IMAGE_SHAPE = (32, 32, 3)
 
 
 def main(exercise: Exercise, argv: list[str] | None = None) -> int:
-    """Runs the command line of an exercise and returns the exit code, 0 or 2 (bad input); Ctrl-C exits with 130."""
-    for stream in (sys.stdout, sys.stderr):
+    """Runs the command line of an exercise and returns 0, or 2 after an error.
+
+    Bad flags exit with 2, Ctrl-C with 130, from here.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="replace")  # a terminal without "±" or "→" is no reason to stop
+    arguments = parse(exercise, argv)
     try:
-        arguments = parse(exercise, argv)
         if arguments.list:
             print_list(exercise)
         elif arguments.table:
             print_tables(exercise, arguments)
         else:
             run_all(exercise, arguments)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on after the last finished epoch", file=sys.stderr)
-        sys.stdout.flush()
         os._exit(130)  # all that counts is on disk; TensorFlow, interrupted, may print tracebacks on its way out
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: `... | head`
+    except BrokenPipeError:  # nobody reads on, as in `... --list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0 if arguments.list or arguments.table else 2
     except (UserError, OSError) as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -46,7 +50,7 @@ def parse(exercise: Exercise, argv: list[str] | None = None) -> argparse.Namespa
         help=f"which experiments: {', '.join(names)}, or all (default: {' '.join(exercise.default)})")
     add("--list", action="store_true", help="say what the variants are, and exit")
     add("--table", action="store_true", help="print each variant's network in the report's format, and exit")
-    add("--dataset", choices=("cifar100", "synthetic"), default="cifar100",
+    add("--dataset", choices=CLASS_COUNTS, default="cifar100",
         help="synthetic: drawn images that need no download (default: cifar100)")
     add("--data-dir", type=Path, metavar="DIR", default=Path("data"),
         help="where the data set is, or is downloaded to (default: data)")
@@ -65,11 +69,14 @@ def parse(exercise: Exercise, argv: list[str] | None = None) -> argparse.Namespa
     add("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
 
+    for name in arguments.variant:
+        if name not in (*names, "all"):
+            parser.error(f"--variant {name} is not one of {', '.join(names)}, all")
     if "all" in arguments.variant:
         arguments.variant = names
-    for name in arguments.variant:
-        if name not in names:
-            parser.error(f"--variant {name} is not one of {', '.join(names)}, all")
+    count = CLASS_COUNTS[arguments.dataset]
+    if max(arguments.classes) >= count:
+        parser.error(f"--classes {max(arguments.classes)}: {arguments.dataset} has the classes 0..{count - 1}")
     for flag, values in (("--variant", arguments.variant), ("--seed", arguments.seed)):
         if len(set(values)) < len(values):
             parser.error(f"{flag} names one value twice")
@@ -95,11 +102,11 @@ def print_tables(exercise: Exercise, arguments: argparse.Namespace) -> None:
     from common import tensorflow_setup
 
     tensorflow_setup.configure()
+    from common import models
     from common.layer_table import layer_table
-    from common.runner import build_model
 
     for experiment in _chosen(exercise, arguments):
-        print(f"{experiment.name}\n\n{layer_table(build_model(experiment, IMAGE_SHAPE, len(arguments.classes)))}")
+        print(f"{experiment.name}\n\n{layer_table(models.build(experiment, IMAGE_SHAPE, len(arguments.classes)))}")
 
 
 def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
@@ -108,12 +115,11 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
 
     data = datasets.load(arguments.dataset, arguments.data_dir, arguments.classes, arguments.limit)
     device = tensorflow_setup.configure()
-    if not arguments.quiet:
-        print(
-            f"{data.name}: {len(data.class_names)} classes, {len(data.train_images):,} images to train and validate, "
-            f"{len(data.test_images):,} to test, on {device}",
-            flush=True,
-        )
+    print(
+        f"{data.name}: {len(data.class_names)} classes, {len(data.train_images):,} images to train and validate, "
+        f"{len(data.test_images):,} to test, on {device}",
+        flush=True,
+    )
     from common import plotting, runner, summary
 
     settings = runner.Settings(
@@ -152,7 +158,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _positive_integer(text: str) -> int:
-    return _number(text, int, lambda value: value > 0, "a whole number from 1")
+    return _number(text, int, lambda value: 0 < value < 2**31, "a whole number from 1")
 
 
 def _seed(text: str) -> int:
@@ -184,6 +190,8 @@ def _classes(text: str) -> tuple[int, ...]:
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise argparse.ArgumentTypeError(f"'{text}' is neither a range like 0-24 nor a list like 3,1,7")
+        if len(first) > 4 or len(last) > 4:
+            raise argparse.ArgumentTypeError(f"'{text}' names a class that no data set has")
         labels += range(int(first), int(last if dash else first) + 1)
     if len(set(labels)) < len(labels):
         raise argparse.ArgumentTypeError(f"'{text}' names a class twice")

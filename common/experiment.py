@@ -1,6 +1,6 @@
 """An experiment is a value: everything that decides a variant stands in one frozen dataclass."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class Experiment:
     augment: bool = False
     patience: int | None = None
     reported: Reported | None = None
+
+    def settings(self) -> dict:
+        """The fields that decide the result, in the types that JSON gives back."""
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "description", "reported")}
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ def split(labels: np.ndarray, validation_fraction: float, seed: int) -> tuple[np
         )
     except ValueError as error:
         raise UserError(
-            f"{len(labels)} training images are too few to hold out {validation_fraction:g} of every class; "
-            "raise --limit or --validation-fraction"
+            f"{len(labels)} training images are too few to split every class at {validation_fraction:g}; "
+            "change --limit or --validation-fraction"
         ) from error
     return np.sort(training), np.sort(validation)
 

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import filelock
 from common.errors import UserError
 
 STATE = ".state.npz"  # in a run's folder until it is published: what training goes on from
+SHOWN_DIFFERENCES = 4
 HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
@@ -26,8 +27,16 @@ def write_whole(path: Path, write) -> None:
     buffer = io.BytesIO()
     write(buffer)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(buffer.getbuffer())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def write_json(path: Path, value) -> None:
@@ -115,13 +124,16 @@ class RunFolder:
         Raises:
             UserError: a run with other settings is there, finished or not.
         """
-        for folder, state in ((self.path, "a finished"), (self.partial, "an unfinished")):
-            found = _read_config(folder)
-            if found is not None and found != config:
-                raise UserError(
-                    f"{self.path} holds {state} run with other settings: {'; '.join(_differences(found, config))}. "
-                    "Give another --output, or --force to replace it"
-                )
+        folder, state = (self.path, "a finished") if self.path.exists() else (self.partial, "an unfinished")
+        found = _read_config(folder)
+        if found is not None and found != config:
+            differences = _differences(found, config)
+            more = f"; and {len(differences) - SHOWN_DIFFERENCES} more" if len(differences) > SHOWN_DIFFERENCES else ""
+            raise UserError(
+                f"{self.path} holds {state} run with other settings: "
+                f"{'; '.join(differences[:SHOWN_DIFFERENCES])}{more}. "
+                "Give another --output, or --force to replace it"
+            )
         if not self.path.exists():
             return None
         (self.path / STATE).unlink(missing_ok=True)  # a kill just after publishing leaves it
@@ -163,6 +175,8 @@ def _read_config(folder: Path) -> dict | None:
 
 def _differences(found, asked, name: str = "") -> list[str]:
     """What differs between two configurations, one phrase for each setting."""
+    if isinstance(found, list) and isinstance(asked, list):
+        found, asked = dict(enumerate(found)), dict(enumerate(asked))
     if isinstance(found, dict) and isinstance(asked, dict):
         names = list(found) + [key for key in asked if key not in found]
         return [
@@ -170,9 +184,4 @@ def _differences(found, asked, name: str = "") -> list[str]:
             for key in names
             for phrase in _differences(found.get(key), asked.get(key), f"{name}.{key}" if name else key)
         ]
-    return [] if found == asked else [f"{name} is {_short(found)} there, {_short(asked)} here"]
-
-
-def _short(value) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return [] if found == asked else [f"{name} is {json.dumps(found)} there, {json.dumps(asked)} here"]

@@ -23,7 +23,6 @@ except ImportError:  # Windows
     resource = None
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-NOT_IN_CONFIG = ("name", "description", "reported")  # what an experiment says that does not decide its result
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,10 @@ class Settings:
     """
 
     output: Path
-    precision: str = "float32"
-    force: bool = False
-    quiet: bool = False
-    device: str = ""
-
-
-def build_model(experiment: Experiment, image_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """The experiment's network, its weights not yet trained."""
-    return models.build(experiment.network, image_shape, classes, experiment.network_options)
+    precision: str
+    force: bool
+    quiet: bool
+    device: str
 
 
 def run(script: str, experiment: Experiment, data: ImageData, seed: int, settings: Settings) -> Run:
@@ -68,14 +62,12 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         if not settings.force and (finished := folder.finished(config)):
             return finished
         folder.begin(config)
-        if not settings.quiet:
-            print(f"{folder.path}: training", flush=True)
-
+        print(f"{folder.path}: training", flush=True)
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(POLICIES[settings.precision])
         classes = len(data.class_names)
-        model = build_model(experiment, data.train_images.shape[1:], classes)
+        model = models.build(experiment, data.train_images.shape[1:], classes)
         training.compile_model(model, experiment)
         batches = TrainingBatches(
             data.train_images[training_part],
@@ -116,7 +108,7 @@ def _config(script, experiment, data, seed, settings, normalization, training_im
     return {
         "script": script,
         "variant": experiment.name,
-        "experiment": {key: value for key, value in asdict(experiment).items() if key not in NOT_IN_CONFIG},
+        "experiment": experiment.settings(),
         "dataset": {
             "name": data.name,
             "classes": list(data.class_names),

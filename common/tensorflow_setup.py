@@ -15,10 +15,13 @@ def configure() -> str:
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     with _silent_stderr():
+        import keras
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+    keras.config.set_image_data_format("channels_last")  # whatever ~/.keras/keras.json says
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
     for gpu in gpus:
@@ -32,11 +35,11 @@ def _describe(tf, gpus) -> str:
         return "GPU: " + ", ".join(d.get("device_name", "unnamed") for d in details)
     line = f"CPU, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
     if os.path.exists("/dev/nvidia0") or shutil.which("nvidia-smi"):
-        if tf.test.is_built_with_cuda():
-            package = 'the CUDA libraries are missing: pip install "tensorflow[and-cuda]"'
+        if sys.platform == "win32":
+            remedy = "on Windows it can in WSL2 only"
         else:
-            package = 'this TensorFlow has no CUDA: pip install "tensorflow[and-cuda]"'
-        line += f" (a GPU is here, but TensorFlow cannot use it; {package})"
+            remedy = 'the CUDA packages are missing: pip install "tensorflow[and-cuda]"'
+        line += f" (a GPU is here, but TensorFlow cannot use it; {remedy})"
     return line
 
 

@@ -8,6 +8,8 @@ of the history alone, so it has no state of its own to lose.
 import json
 import math
 import time
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,7 +101,7 @@ def fit(
         model=model,
         verbose=verbose,
         epochs=experiment.epochs,
-        steps=batches.epoch(0).cardinality().numpy(),
+        steps=math.ceil(len(batches.labels) / batches.batch_size),
     )
     training, best_weights = Training(), None
     if state_file.exists():
@@ -152,8 +154,13 @@ def _save(model: keras.Model, training: Training, best_weights: list | None, pat
 
 
 def _restore(model: keras.Model, path: Path) -> tuple[Training, list | None]:
-    with np.load(path) as arrays:
-        for i, variable in enumerate(_variables(model)):
-            variable.assign(arrays[f"variable_{i}"])
-        best = [arrays[f"best_{i}"] for i in range(len(model.weights))] if "best_0" in arrays else None
-        return Training(*json.loads(str(arrays["progress"]))), best
+    try:
+        with np.load(path) as arrays:
+            for i, variable in enumerate(_variables(model)):
+                variable.assign(arrays[f"variable_{i}"])
+            best = [arrays[f"best_{i}"] for i in range(len(model.weights))] if "best_0" in arrays else None
+            return Training(*json.loads(str(arrays["progress"]))), best
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} does not hold what this version needs ({error}); delete {path.parent} to begin the run again"
+        ) from error

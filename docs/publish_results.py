@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 import ex1_basenet  # noqa: E402
 import ex2_improvements  # noqa: E402
 from common.results import Run, read_run  # noqa: E402
-from common.summary import mean_and_deviation  # noqa: E402
+from common.summary import mean_and_deviation, on_the_report_s_images  # noqa: E402
 
 EXERCISES = {exercise.name: exercise for exercise in (ex1_basenet.EXERCISE, ex2_improvements.EXERCISE)}
 PUBLISHED = (".json", ".csv", ".md", ".png")
@@ -29,21 +29,39 @@ MARKS = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def publish(output: Path) -> None:
-    """Copies the text files and pictures of every finished run and comparison of the exercises."""
-    for name in EXERCISES:
-        folder = output / DATASET / name
-        for path in sorted(folder.rglob("*")):
-            relative = path.relative_to(output)
-            if path.suffix in PUBLISHED and not any(part.startswith(".") for part in relative.parts):
-                (EVIDENCE / relative).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, EVIDENCE / relative)
+    """Copies the runs that are the exercises' own (no flag changed them), and the comparison figures.
+
+    What was published of an exercise before goes first.
+    """
+    for name, exercise in EXERCISES.items():
+        source, target = output / DATASET / name, EVIDENCE / DATASET / name
+        shutil.rmtree(target, ignore_errors=True)
+        folders = [source]
+        for experiment in exercise.experiments:
+            runs = map(read_run, sorted((source / experiment.name).glob("seed-*")))
+            folders += [run.folder for run in runs if _is_own(run, experiment)]
+        for folder in folders:
+            to = target / folder.relative_to(source)
+            to.mkdir(parents=True, exist_ok=True)
+            for path in folder.iterdir():
+                if path.is_file() and path.suffix in PUBLISHED:
+                    shutil.copyfile(path, to / path.name)
+
+
+def _is_own(run: Run, experiment) -> bool:
+    return (
+        on_the_report_s_images(run)
+        and run.config["experiment"] == experiment.settings()
+        and run.config["precision"] == "float32"
+    )
 
 
 def table(script: str) -> str:
     """Markdown: a line for each variant, mean ± sample standard deviation over its published seeds."""
     lines = [
-        "| variant | seeds | epochs | test loss | test accuracy | report | difference | seconds a run | pictures |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| variant | seeds | epochs | test loss | report | test accuracy | report | difference "
+        "| seconds a run | pictures |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for experiment in EXERCISES[script].experiments:
         folders = sorted((EVIDENCE / DATASET / script / experiment.name).glob("seed-*"))
@@ -61,6 +79,7 @@ def _row(experiment, runs: list[Run]) -> str:
         ", ".join(str(run.seed) for run in runs),
         ", ".join(str(epochs) for epochs in dict.fromkeys(run.metrics["epochs"] for run in runs)),
         mean_and_deviation([run.metrics["test_loss"] for run in runs]),
+        f"{reported.loss:.4f}" if reported else "-",
         mean_and_deviation(accuracies),
         f"{reported.accuracy:.4f}" if reported else "similar",
         f"{statistics.mean(accuracies) - reported.accuracy:+.4f}" if reported else "-",

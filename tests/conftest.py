@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.font_manager  # noqa: F401  (its first import on a machine says so on stderr)
 import numpy as np
 import pytest
 

@@ -4,7 +4,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import write_cifar100
+from conftest import visible_files, write_cifar100
 
 from common import datasets
 from common.datasets import cifar100
@@ -40,16 +40,19 @@ def test_the_archive_gives_the_same_as_the_folder(cifar100_dir, tmp_path):
     with tarfile.open(other / cifar100.ARCHIVE, "w:gz") as tar:
         tar.add(cifar100_dir / cifar100.FOLDER, cifar100.FOLDER)
     assert cifar100.load(other).sha256() == cifar100.load(cifar100_dir).sha256()
-    assert sorted(path.name for path in other.iterdir()) == [cifar100.FOLDER, cifar100.ARCHIVE]
+    assert visible_files(other) == [f"{cifar100.FOLDER}/{name}" for name in ("meta", "test", "train")] + [
+        cifar100.ARCHIVE
+    ]
 
 
-@pytest.mark.parametrize("damage", ["cut", "not an archive", "link"])
+@pytest.mark.parametrize("damage", ["cut", "not an archive", "link", "one byte"])
 def test_a_bad_archive_is_an_error_and_leaves_nothing(cifar100_dir, tmp_path, damage):
     folder = tmp_path / "archive"
     folder.mkdir()
     archive = folder / cifar100.ARCHIVE
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(cifar100_dir / cifar100.FOLDER / "meta", f"{cifar100.FOLDER}/meta")
+        tar.add(cifar100_dir / cifar100.FOLDER / "test", f"{cifar100.FOLDER}/test")
         if damage == "link":
             link = tarfile.TarInfo(f"{cifar100.FOLDER}/train")
             link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -58,11 +61,15 @@ def test_a_bad_archive_is_an_error_and_leaves_nothing(cifar100_dir, tmp_path, da
             tar.add(cifar100_dir / cifar100.FOLDER / "train", f"{cifar100.FOLDER}/train")
     if damage == "cut":
         archive.write_bytes(archive.read_bytes()[:-5000])
+    elif damage == "one byte":
+        content = bytearray(archive.read_bytes())
+        content[len(content) // 2] ^= 1
+        archive.write_bytes(content)
     elif damage == "not an archive":
         archive.write_bytes(b"<html>not found</html>")
     with pytest.raises(UserError, match=r"is not a whole cifar-100-python\.tar\.gz"):
         cifar100.load(folder)
-    assert list(folder.iterdir()) == [archive]
+    assert visible_files(folder) == [cifar100.ARCHIVE]
 
 
 class Evil:

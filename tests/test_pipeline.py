@@ -33,7 +33,7 @@ def test_split_is_stratified_disjoint_whole_and_seeded(synthetic_data):
 
 
 def test_split_says_when_there_are_too_few_images():
-    with pytest.raises(UserError, match="raise --limit"):
+    with pytest.raises(UserError, match="change --limit"):
         split(np.arange(25).repeat(2), 0.1, seed=0)
 
 

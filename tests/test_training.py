@@ -1,11 +1,10 @@
-import numpy as np
 import pytest
 
 import ex1_basenet
 import ex2_improvements
+from common import models
 from common.experiment import Experiment
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches
-from common.runner import build_model
 from common.training import best_epoch, compile_model, fit, is_exhausted
 
 
@@ -33,7 +32,7 @@ def test_one_rule_watches_both_metrics(rows, exhausted):
 
 
 def test_sgd_has_nesterov_momentum_and_the_old_decay():
-    model = build_model(ex1_basenet.SGD, (32, 32, 3), 25)
+    model = models.build(ex1_basenet.SGD, (32, 32, 3), 25)
     compile_model(model, ex1_basenet.SGD)
     optimizer = model.optimizer
     assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
@@ -43,11 +42,11 @@ def test_sgd_has_nesterov_momentum_and_the_old_decay():
 
 
 def train(data, experiment: Experiment, state_file, count=64):
-    images, labels = data.train_images[:: 12500 // count], data.train_labels[:: 12500 // count]
+    images, labels = (part[:: 12500 // count][:count] for part in (data.train_images, data.train_labels))
     normalization = Normalization.of(images)
-    model = build_model(experiment, (32, 32, 3), 25)
+    model = models.build(experiment, (32, 32, 3), 25)
     compile_model(model, experiment)
-    validation = evaluation_batches(images, labels, 25, normalization)
+    validation = evaluation_batches(data.test_images[::10], data.test_labels[::10], 25, normalization)
     batches = TrainingBatches(images, labels, 25, normalization, 64, experiment.augment, seed=0)
     return model, fit(model, experiment, batches, validation, state_file, verbose=0), validation
 
@@ -65,8 +64,7 @@ def test_best_weights_come_back_when_the_run_stops_and_when_the_epochs_run_out(s
         experiment = Experiment(**{**values, "epochs": epochs, "patience": patience})
         model, training, validation = train(synthetic_data, experiment, tmp_path / f"{epochs}.npz", 500)
         best = best_epoch(training.history)
-        assert is_exhausted(training.history, patience) or len(training.history) == epochs
+        assert best < len(training.history)  # or nothing would have to come back
         loss, accuracy = model.evaluate(validation, verbose=0)
         row = training.history[best - 1]
         assert (loss, accuracy) == pytest.approx((row["val_loss"], row["val_accuracy"]), abs=1e-6)
-        assert np.isfinite(loss)

@@ -1,12 +1,14 @@
 """CIFAR-100 (Krizhevsky 2009) in its official Python format, https://www.cs.toronto.edu/~kriz/cifar.html."""
 
+import gzip
 import os
 import pickle
 import shutil
 import tarfile
-import tempfile
+import zlib
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from common.datasets.download import download
@@ -34,9 +36,12 @@ def load(data_dir: Path) -> ImageData:
         raise UserError(f"--data-dir {data_dir} is a file; give a folder")
     folder, archive = data_dir / FOLDER, data_dir / ARCHIVE
     if not folder.is_dir():
-        if not archive.is_file():
-            _fetch(archive)
-        _extract(archive, folder)
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(data_dir / f".{FOLDER}.lock"):  # of two commands, one gets the data for both
+            if not folder.is_dir():
+                if not archive.is_file():
+                    _fetch(archive)
+                _extract(archive, folder)
     train_images, train_labels = _read_images(folder / "train", "training")
     test_images, test_labels = _read_images(folder / "test", "testing")
     if len(test_images) > len(train_images):
@@ -63,7 +68,9 @@ def _fetch(archive: Path) -> None:
 
 def _extract(archive: Path, folder: Path) -> None:
     """The three files of the archive, nothing else of it, into a folder that appears whole or not at all."""
-    temporary = Path(tempfile.mkdtemp(prefix=".extracting-", dir=folder.parent))
+    temporary = folder.with_name(f".{FOLDER}.part")
+    shutil.rmtree(temporary, ignore_errors=True)  # as a kill left it
+    temporary.mkdir()
     try:
         with tarfile.open(archive) as tar:
             for name in FILES:
@@ -72,8 +79,10 @@ def _extract(archive: Path, folder: Path) -> None:
                     raise KeyError(f"{name} is not a file")
                 with source, open(temporary / name, "wb") as target:
                     shutil.copyfileobj(source, target)
+            while tar.fileobj.read(1 << 20):  # to the end, where the checksum stands
+                pass
         os.replace(temporary, folder)
-    except (tarfile.TarError, EOFError, KeyError, ValueError, UnicodeError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, ValueError) as error:
         raise UserError(f"{archive} is not a whole {ARCHIVE} ({error}); delete it, it is downloaded again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,5 +1,6 @@
 """Downloads that are whole or not there."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -8,6 +9,7 @@ from common import tensorflow_setup
 from common.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
+DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def download(url: str, path: Path, sha256: str) -> None:
@@ -28,6 +30,8 @@ def download(url: str, path: Path, sha256: str) -> None:
     import keras
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):  # get_file would go elsewhere
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
     temporary = path.with_name(f".{path.name}.part")
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
@@ -42,7 +46,7 @@ def download(url: str, path: Path, sha256: str) -> None:
         )
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is not None:  # the disk, not the network
+        if error.errno in DISK_ERRORS:
             raise
         raise UserError(f"the download of {url} failed ({error})") from error
     except Exception as error:  # get_file raises bare Exceptions

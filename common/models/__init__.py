@@ -1,10 +1,16 @@
 """The networks, by the name an experiment gives."""
 
+import keras
+
+from common.experiment import Experiment
 from common.models.basenet import basenet
 
 NETWORKS = {"basenet": basenet}
 
 
-def build(network: str, input_shape: tuple[int, int, int], classes: int, options: dict):
-    """The Keras model of a network: images in, logits (batch, classes) in float32 out."""
-    return NETWORKS[network](input_shape, classes, **options)
+def build(experiment: Experiment, image_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """The experiment's network, not yet trained.
+
+    It takes float images (batch, height, width, channels) and gives logits (batch, classes) in float32.
+    """
+    return NETWORKS[experiment.network](image_shape, classes, **experiment.network_options)

@@ -13,13 +13,16 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     ``keras.layers.BatchNormalization``.
 
     Shapes: (batch, features) or (batch, height, width, channels), float32 or bfloat16; any other
-    shape, axis or mask goes the way of Keras. Source: Ioffe and Szegedy 2015, arXiv:1502.03167;
+    shape or axis, masks, ``synchronized`` and ``renorm`` go the way of Keras.
+
+    Source: Ioffe and Szegedy 2015, arXiv:1502.03167;
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/FusedBatchNormV3.
     """
 
     def call(self, inputs, training=None, mask=None):
         rank = len(inputs.shape)
-        if mask is not None or rank not in (2, 4) or self.axis not in (-1, rank - 1):
+        special = self.synchronized or getattr(self, "renorm", False)  # renorm: newer versions of Keras
+        if special or mask is not None or rank not in (2, 4) or self.axis not in (-1, rank - 1):
             return super().call(inputs, training=training, mask=mask)
 
         update = bool(training) and self.trainable
