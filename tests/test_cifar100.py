@@ -40,9 +40,7 @@ def test_the_archive_gives_the_same_as_the_folder(cifar100_dir, tmp_path):
     with tarfile.open(other / cifar100.ARCHIVE, "w:gz") as tar:
         tar.add(cifar100_dir / cifar100.FOLDER, cifar100.FOLDER)
     assert cifar100.load(other).sha256() == cifar100.load(cifar100_dir).sha256()
-    assert visible_files(other) == [f"{cifar100.FOLDER}/{name}" for name in ("meta", "test", "train")] + [
-        cifar100.ARCHIVE
-    ]
+    assert visible_files(other) == [cifar100.ARCHIVE, *(f"{cifar100.FOLDER}/{n}" for n in ("meta", "test", "train"))]
 
 
 @pytest.mark.parametrize("damage", ["cut", "not an archive", "link", "one byte"])

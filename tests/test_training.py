@@ -53,14 +53,14 @@ def train(data, experiment: Experiment, state_file, count=64):
 
 def test_every_network_learns_one_batch_by_heart(synthetic_data, tmp_path):
     for base in (ex1_basenet.ADAM, ex2_improvements.BATCHNORM_AFTER_RELU, ex2_improvements.DEPTH):
-        values = {**vars(base), "augment": False, "epochs": 60, "learning_rate": 0.01}
+        values = {**vars(base), "augment": False, "epochs": 40, "learning_rate": 0.01}
         _, training, _ = train(synthetic_data, Experiment(**values), tmp_path / f"{base.name}.npz")
         assert training.history[-1]["accuracy"] > 0.9, base.name
 
 
 def test_best_weights_come_back_when_the_run_stops_and_when_the_epochs_run_out(synthetic_data, tmp_path):
     values = {**vars(ex2_improvements.EARLY_STOPPING), "learning_rate": 0.02}
-    for epochs, patience in ((30, 2), (5, 20)):
+    for epochs, patience in ((30, 2), (6, 20)):
         experiment = Experiment(**{**values, "epochs": epochs, "patience": patience})
         model, training, validation = train(synthetic_data, experiment, tmp_path / f"{epochs}.npz", 500)
         best = best_epoch(training.history)
