@@ -55,15 +55,21 @@ def visible_files(folder: Path) -> list[str]:
     return sorted(str(path) for path in relative if not any(part.startswith(".") for part in path.parts))
 
 
-def write_cifar100(folder: Path, images_per_class: int = 12) -> None:
-    """A small CIFAR-100 in the official format, with labels 0..24, made of the synthetic images."""
-    data = synthetic.load()
+@pytest.fixture(scope="session")
+def synthetic_data():
+    return synthetic.load(tuple(range(25)))
+
+
+@pytest.fixture
+def cifar100_dir(synthetic_data, tmp_path) -> Path:
+    """A data folder with a small CIFAR-100 in the official format: labels 0..24, synthetic images, 12 + 3 a class."""
+    data, folder = synthetic_data, tmp_path / "data" / "cifar-100-python"
     folder.mkdir(parents=True)
     for name, label, images, labels in (
         ("train", "training batch 1 of 1", data.train_images, data.train_labels),
         ("test", "testing batch 1 of 1", data.test_images, data.test_labels),
     ):
-        count = images_per_class if name == "train" else max(1, images_per_class // 4)
+        count = 12 if name == "train" else 3
         kept = np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(25)])
         content = {
             "data": images[kept].transpose(0, 3, 1, 2).reshape(len(kept), 3072).copy(),
@@ -73,18 +79,7 @@ def write_cifar100(folder: Path, images_per_class: int = 12) -> None:
         (folder / name).write_bytes(pickle.dumps(content, protocol=2))
     names = {"fine_label_names": [f"class {label}" for label in range(100)]}
     (folder / "meta").write_bytes(pickle.dumps(names, protocol=2))
-
-
-@pytest.fixture(scope="session")
-def synthetic_data():
-    return synthetic.load()
-
-
-@pytest.fixture
-def cifar100_dir(tmp_path) -> Path:
-    """A data folder with a small CIFAR-100 in it."""
-    write_cifar100(tmp_path / "data" / "cifar-100-python")
-    return tmp_path / "data"
+    return folder.parent
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import visible_files, write_cifar100
+from conftest import visible_files
 
 from common import datasets
 from common.datasets import cifar100
@@ -112,9 +112,8 @@ def test_damaged_files_are_named(cifar100_dir, damage, words):
         cifar100.load(cifar100_dir)
 
 
-def test_a_swap_without_labels_is_seen_by_the_counts(tmp_path):
-    folder = tmp_path / cifar100.FOLDER
-    write_cifar100(folder)
+def test_a_swap_without_labels_is_seen_by_the_counts(cifar100_dir):
+    folder = cifar100_dir / cifar100.FOLDER
     for name in ("train", "test"):
         content = pickle.loads((folder / name).read_bytes())
         del content["batch_label"]
@@ -122,7 +121,7 @@ def test_a_swap_without_labels_is_seen_by_the_counts(tmp_path):
     (folder / "train.swapped").replace(folder / "test")
     (folder / "test.swapped").replace(folder / "train")
     with pytest.raises(UserError, match="swapped"):
-        cifar100.load(tmp_path)
+        cifar100.load(cifar100_dir)
 
 
 def test_real_data(real_data_dir):

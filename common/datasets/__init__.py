@@ -22,12 +22,11 @@ def load(name: str, data_dir: Path, classes: tuple[int, ...], limit: int | None)
     if name == "cifar100":
         from common.datasets import cifar100
 
-        data = cifar100.load(data_dir)
+        data = cifar100.load(data_dir).select(classes)
     else:
         from common.datasets import synthetic
 
-        data = synthetic.load()
-    data = data.select(classes)
+        data = synthetic.load(classes)
     for label, (train, test) in enumerate(zip(*data.images_per_class())):
         if not train or not test:
             raise UserError(
