@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def main(exercise: Exercise, argv: list[str] | None = None) -> int:
     """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="replace")  # a terminal without "±" or "→" is no reason to stop
+    signal.signal(signal.SIGINT, _stop)
     arguments = parse(exercise, argv)
     try:
         if arguments.list:
@@ -29,9 +31,6 @@ def main(exercise: Exercise, argv: list[str] | None = None) -> int:
         else:
             run_all(exercise, arguments)
         print(end="", flush=True)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on after the last finished epoch", file=sys.stderr)
-        os._exit(130)  # all that counts is on disk; TensorFlow, interrupted, may print tracebacks on its way out
     except BrokenPipeError:  # nobody reads on, as in `... --list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0 if arguments.list or arguments.table else 2
@@ -150,6 +149,15 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
 
 def _chosen(exercise: Exercise, arguments: argparse.Namespace) -> list[Experiment]:
     return [experiment for experiment in exercise.experiments if experiment.name in arguments.variant]
+
+
+def _stop(signal_number, frame):
+    """Ctrl-C: all that counts is on disk, so leave at once.
+
+    A KeyboardInterrupt would be lost where it lands in a finalizer of TensorFlow's, and the run go on.
+    """
+    os.write(2, b"\nstopped; the same command goes on after the last finished epoch\n")
+    os._exit(130)
 
 
 class _Parser(argparse.ArgumentParser):
