@@ -44,10 +44,15 @@ def table(experiments: list[Experiment], runs: list[Run]) -> str:
 
 
 def on_the_report_s_images(run: Run) -> bool:
-    """Whether a run had all images of the first 25 classes of CIFAR-100."""
+    """Whether a run had all images of the first 25 classes of CIFAR-100.
+
+    Their names are in alphabetical order, so 25 of which none comes after "cockroach" are these.
+    """
     dataset = run.config["dataset"]
     images = dataset["training_images"] + dataset["validation_images"]
-    return (dataset["name"], len(dataset["classes"]), images, dataset["classes"][0]) == ("cifar100", 25, 12500, "apple")
+    return (dataset["name"], len(dataset["classes"]), images, max(dataset["classes"])) == (
+        "cifar100", 25, 12500, "cockroach"
+    )
 
 
 def mean_and_deviation(values: list[float]) -> str:
