@@ -8,8 +8,8 @@ Three ways take turns, an epoch each (training and validation), after one epoch 
 - suite: this repository.
 - stock: ``ImageDataGenerator``, Keras's own layers, ``model.fit``, in the same process and so with the
   same TensorFlow settings (oneDNN and deterministic kernels on).
-- stock, defaults: the same in a process of its own with TensorFlow as it comes. TensorFlow leaves oneDNN
-  off on processors without AVX-512 VNNI, so this is what most people have.
+- stock, defaults: the same in a process of its own with TensorFlow as it comes. On processors without
+  VNNI or AMX instructions TensorFlow leaves oneDNN off.
 
 Prints medians and their ratios, and writes all seconds as JSON.
 """
@@ -29,9 +29,9 @@ sys.path.insert(0, str(ROOT))
 import ex2_improvements  # noqa: E402
 from common import datasets, tensorflow_setup  # noqa: E402
 from common.errors import UserError  # noqa: E402
+from common.experiment import PRECISIONS  # noqa: E402
 
 NETWORKS = {"basenet": ex2_improvements.AUGMENT, "improved": ex2_improvements.DROPOUT}
-PRECISIONS = ("float32", "bfloat16")
 WAYS = ("suite", "stock", "stock, defaults")
 
 
@@ -40,11 +40,10 @@ def prepare(arguments, network: str, precision: str):
     import keras
 
     from common.pipeline import split
-    from common.runner import POLICIES
 
     experiment = NETWORKS[network]
     data = datasets.load(arguments.dataset, arguments.data_dir, tuple(range(25)), arguments.limit)
-    keras.config.set_dtype_policy(POLICIES[precision])
+    keras.config.set_dtype_policy(PRECISIONS[precision])
     keras.utils.set_random_seed(0)
     return experiment, data, split(data.train_labels, experiment.validation_fraction, seed=0)
 

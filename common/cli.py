@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.datasets import CLASS_COUNTS
 from common.errors import UserError
-from common.experiment import Exercise, Experiment
+from common.experiment import PRECISIONS, Exercise, Experiment
 
 IMAGE_SHAPE = (32, 32, 3)
 
@@ -61,7 +61,7 @@ def parse(exercise: Exercise, argv: list[str] | None = None) -> argparse.Namespa
     add("--batch-size", type=_positive_integer, metavar="N", help="override the experiment's batch size")
     add("--learning-rate", type=_positive_number, metavar="X", help="override the experiment's learning rate")
     add("--validation-fraction", type=_fraction, metavar="F", help="override the part held out, 0 < F < 1")
-    add("--precision", choices=("float32", "bfloat16"), default="float32",
+    add("--precision", choices=PRECISIONS, default="float32",
         help="bfloat16: mixed precision, for processors that have it (default: float32)")
     add("--output", type=Path, metavar="DIR", default=Path("results"), help="where runs go (default: results)")
     add("--force", action="store_true", help="train again where a finished run is")

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass, field
 
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # --precision: Keras's dtype policy
+
 
 @dataclass(frozen=True)
 class Reported:

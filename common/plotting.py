@@ -18,7 +18,7 @@ def plot_history(run: Run, metric: str, path: Path) -> None:
 
     The best epoch (highest validation accuracy) is marked.
     """
-    figure, axes = _epoch_axes(metric, title(run))
+    figure, axes = _epoch_axes(metric, _title(run))
     epochs = [row["epoch"] for row in run.history]
     validation = [row[f"val_{metric}"] for row in run.history]
     best = run.metrics["best_epoch"]
@@ -62,11 +62,11 @@ def plot_confusion_matrix(run: Run, path: Path) -> None:
     if len(names) <= NAMED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names)
-    axes.set(title=f"{title(run)}: test images", xlabel="Predicted class", ylabel="True class")
+    axes.set(title=f"{_title(run)}: test images", xlabel="Predicted class", ylabel="True class")
     _save(figure, path)
 
 
-def title(run: Run) -> str:
+def _title(run: Run) -> str:
     """What every figure of a run is headed with."""
     return f"{run.config['dataset']['name']}: {run.config['script']}, {_variant(run)}, seed {run.seed}"
 

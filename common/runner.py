@@ -12,7 +12,7 @@ from scipy.special import softmax
 from common import models, plotting, training
 from common.datasets.image_data import ImageData
 from common.evaluation import evaluate
-from common.experiment import Experiment
+from common.experiment import PRECISIONS, Experiment
 from common.layer_table import layer_table
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches, split
 from common.results import Run, RunFolder, read_run, write_history, write_json
@@ -22,8 +22,6 @@ try:
 except ImportError:  # Windows
     resource = None
 
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,7 +29,7 @@ class Settings:
 
     Attributes:
         output: the folder of all runs.
-        precision: "float32", or "bfloat16" for Keras's mixed policy of that name.
+        precision: a key of ``common.experiment.PRECISIONS``.
         force: train again where a finished run is.
         quiet: no progress bars.
         device: what TensorFlow trains on, in words.
@@ -65,7 +63,7 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         print(f"{folder.path}: training", flush=True)
         keras.backend.clear_session()
         keras.utils.set_random_seed(seed)
-        keras.config.set_dtype_policy(POLICIES[settings.precision])
+        keras.config.set_dtype_policy(PRECISIONS[settings.precision])
         classes = len(data.class_names)
         model = models.build(experiment, data.train_images.shape[1:], classes)
         training.compile_model(model, experiment)

@@ -11,6 +11,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 
+from common.datasets import CLASS_COUNTS
 from common.datasets.download import download
 from common.datasets.image_data import ImageData
 from common.errors import UserError
@@ -20,7 +21,7 @@ SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
 FOLDER = "cifar-100-python"
 ARCHIVE = "cifar-100-python.tar.gz"
 FILES = ("train", "test", "meta")
-CLASSES = 100
+CLASSES = CLASS_COUNTS["cifar100"]
 
 
 def load(data_dir: Path) -> ImageData:
