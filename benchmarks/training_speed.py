@@ -16,6 +16,7 @@ Prints medians and their ratios, and writes all seconds as JSON.
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -26,12 +27,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import bonus_residual  # noqa: E402
 import ex2_improvements  # noqa: E402
 from common import datasets, tensorflow_setup  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.experiment import PRECISIONS  # noqa: E402
 
-NETWORKS = {"basenet": ex2_improvements.AUGMENT, "improved": ex2_improvements.DROPOUT}
+NETWORKS = {
+    "basenet": ex2_improvements.AUGMENT,
+    "improved": ex2_improvements.DROPOUT,
+    "residual": bonus_residual.RESIDUAL,
+}
 WAYS = ("suite", "stock", "stock, defaults")
 
 
@@ -56,10 +62,10 @@ def suite_epochs(arguments, network: str, precision: str):
     experiment, data, (train, validation) = prepare(arguments, network, precision)
     normalization = Normalization.of(data.train_images[train])
     model = models.build(experiment, data.train_images.shape[1:], 25)
-    training.compile_model(model, experiment)
     batches = TrainingBatches(
         data.train_images[train], data.train_labels[train], 25, normalization, experiment.batch_size, True, seed=0
     )
+    training.compile_model(model, experiment, math.ceil(len(train) / experiment.batch_size))
     held_out = evaluation_batches(data.train_images[validation], data.train_labels[validation], 25, normalization)
     return lambda number: model.fit(batches.epoch(number), shuffle=False, validation_data=held_out, verbose=0)
 
@@ -148,7 +154,7 @@ def measure(arguments, network: str, precision: str) -> dict[str, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", choices=("cifar100", "synthetic"), default="cifar100")
+    parser.add_argument("--dataset", choices=datasets.CLASS_COUNTS["cifar100"], default="cifar100")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
     parser.add_argument("--limit", type=int, help="at most N training images a class, for a quick try")
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))

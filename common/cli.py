@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from common.datasets import CLASS_COUNTS
+from common.datasets import CLASS_COUNTS, IMAGE_SIZES, RESIZE
 from common.errors import UserError
 from common.experiment import PRECISIONS, Exercise, Experiment
 
@@ -49,12 +49,13 @@ def parse(exercise: Exercise, argv: list[str] | None = None) -> argparse.Namespa
         help=f"which experiments: {', '.join(names)}, or all (default: {' '.join(exercise.default)})")
     add("--list", action="store_true", help="say what the variants are, and exit")
     add("--table", action="store_true", help="print each variant's network in the report's format, and exit")
-    add("--dataset", choices=CLASS_COUNTS, default="cifar100",
-        help="synthetic: drawn images that need no download (default: cifar100)")
+    birds, counts = exercise.dataset == "cub200", CLASS_COUNTS[exercise.dataset]
+    add("--dataset", choices=counts, default=exercise.dataset,
+        help=f"synthetic: drawn images that need no download (default: {exercise.dataset})")
     add("--data-dir", type=Path, metavar="DIR", default=Path("data"),
         help="where the data set is, or is downloaded to (default: data)")
-    add("--classes", type=_classes, metavar="A-B or A,B,...", default=_classes("0-24"),
-        help="fine labels to use, relabelled 0, 1, ... in this order (default: 0-24)")
+    add("--classes", type=_classes, metavar="A-B or A,B,...",
+        help=f"labels to use, relabelled 0, 1, ... in this order (default: {'all' if birds else '0-24'})")
     add("--limit", type=_positive_integer, metavar="N", help="at most N training images a class, for a quick try")
     add("--seed", type=_seed, nargs="+", metavar="N", default=[0], help="one run for each seed (default: 0)")
     add("--epochs", type=_positive_integer, metavar="N", help="override the experiment's epochs")
@@ -63,6 +64,13 @@ def parse(exercise: Exercise, argv: list[str] | None = None) -> argparse.Namespa
     add("--validation-fraction", type=_fraction, metavar="F", help="override the part held out, 0 < F < 1")
     add("--precision", choices=PRECISIONS, default="float32",
         help="bfloat16: mixed precision, for processors that have it (default: float32)")
+    if birds:
+        add("--weights", default="imagenet", metavar="WEIGHTS",
+            help="ResNet50's: imagenet (downloaded by Keras), a .weights.h5 file, or none (default: imagenet)")
+        add("--image-size", type=_image_size, metavar="N",
+            help="images are resized to N×N (default: 224, synthetic: 64)")
+        add("--resize", choices=RESIZE, default="squash",
+            help="how a photo becomes a square: squash its sides, pad it with black, or crop it (default: squash)")
     add("--output", type=Path, metavar="DIR", default=Path("results"), help="where runs go (default: results)")
     add("--force", action="store_true", help="train again where a finished run is")
     add("--quiet", action="store_true", help="no progress bars")
@@ -73,7 +81,13 @@ def parse(exercise: Exercise, argv: list[str] | None = None) -> argparse.Namespa
             parser.error(f"--variant {name} is not one of {', '.join(names)}, all")
     if "all" in arguments.variant:
         arguments.variant = names
-    count = CLASS_COUNTS[arguments.dataset]
+    count = counts[arguments.dataset]
+    if arguments.classes is None:
+        arguments.classes = tuple(range(count if birds else 25))
+    if birds:
+        arguments.image_size = arguments.image_size or IMAGE_SIZES[arguments.dataset]
+        if arguments.weights not in ("imagenet", "none") and not Path(arguments.weights).is_file():
+            parser.error(f"--weights {arguments.weights} is not a file, nor imagenet or none")
     if max(arguments.classes) >= count:
         parser.error(f"--classes {max(arguments.classes)}: {arguments.dataset} has the classes 0..{count - 1}")
     for flag, values in (("--variant", arguments.variant), ("--seed", arguments.seed)):
@@ -104,15 +118,21 @@ def print_tables(exercise: Exercise, arguments: argparse.Namespace) -> None:
     from common import models
     from common.layer_table import layer_table
 
+    birds = exercise.dataset == "cub200"
+    shape = (arguments.image_size, arguments.image_size, 3) if birds else IMAGE_SHAPE
     for experiment in _chosen(exercise, arguments):
-        print(f"{experiment.name}\n\n{layer_table(models.build(experiment, IMAGE_SHAPE, len(arguments.classes)))}")
+        print(f"{experiment.name}\n\n{layer_table(models.build(experiment, shape, len(arguments.classes)))}")
 
 
 def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
     """Every variant with every seed, then the comparison figures and the table of results."""
     from common import datasets, tensorflow_setup
 
-    data = datasets.load(arguments.dataset, arguments.data_dir, arguments.classes, arguments.limit)
+    selection = (arguments.dataset, arguments.data_dir, arguments.classes, arguments.limit)
+    if exercise.dataset == "cub200":
+        data = datasets.load_birds(*selection, arguments.image_size, arguments.resize)
+    else:
+        data = datasets.load(*selection)
     device = tensorflow_setup.configure()
     print(
         f"{data.name}: {len(data.class_names)} classes, {len(data.train_images):,} images to train and validate, "
@@ -122,7 +142,12 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
     from common import plotting, runner, summary
 
     settings = runner.Settings(
-        arguments.output, arguments.precision, arguments.force, arguments.quiet, device
+        arguments.output,
+        arguments.precision,
+        arguments.force,
+        arguments.quiet,
+        device,
+        getattr(arguments, "weights", "imagenet"),
     )
     chosen = [
         runner.override(
@@ -171,6 +196,10 @@ def _positive_integer(text: str) -> int:
 
 def _seed(text: str) -> int:
     return _number(text, int, lambda value: 0 <= value < 2**31, "a whole number from 0 to 2147483647")
+
+
+def _image_size(text: str) -> int:
+    return _number(text, int, lambda value: 32 <= value <= 1024, "a whole number from 32 to 1024")
 
 
 def _positive_number(text: str) -> float:

@@ -1,5 +1,6 @@
 """An experiment is a value: everything that decides a variant stands in one frozen dataclass."""
 
+import json
 from dataclasses import asdict, dataclass, field
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # --precision: Keras's dtype policy
@@ -15,6 +16,40 @@ class Reported:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a fine-tuning.
+
+    Attributes:
+        until: the last epoch of the stage, from 1; the last stage goes on to the end of the run.
+        trains: which of ResNet50's layers learn, beside the head: "conv5" (the last stage) or "all".
+        rate: multiplies the experiment's learning rate.
+    """
+
+    until: int
+    trains: str
+    rate: float
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How an experiment uses ResNet50.
+
+    Attributes:
+        input: what the trained network sees: "pooled" or "map" (what frozen ResNet50 says of each
+            image, ``common.features``), or "images" (ResNet50 is part of the network and trained).
+        frozen_batch_normalization: keeps every batch normalisation of ResNet50 in inference mode.
+        head: "logistic" starts a fine-tuning with the head that logistic regression finds on the
+            pooled features; "random" with fresh weights.
+        stages: the parts of a fine-tuning; none: all layers learn from the first epoch to the last.
+    """
+
+    input: str
+    frozen_batch_normalization: bool = False
+    head: str = "random"
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True)
 class Experiment:
     """All of one variant; a new one is made from another with ``dataclasses.replace``.
 
@@ -23,7 +58,8 @@ class Experiment:
         description: one line for ``--list``.
         network: a name in ``common.models.NETWORKS``.
         network_options: keyword arguments for that network's function.
-        optimizer: "adam" (Keras's defaults) or "sgd" (momentum 0.9, Nesterov).
+        optimizer: "adam" (Keras's defaults) or "sgd" (momentum 0.9, Nesterov); or, for a linear
+            network on pooled features, "svm" or "logistic": scikit-learn's (``common.classical``).
         learning_rate: the rate at the first step.
         learning_rate_decay: the rate at step t is ``learning_rate / (1 + learning_rate_decay * t)``.
         epochs: the most epochs a run may take.
@@ -33,6 +69,9 @@ class Experiment:
         augment: random affine maps of the training images (``common.augmentation``).
         patience: epochs in a row without a better validation loss or accuracy that end the run,
             whose best weights are then evaluated; None trains all epochs and evaluates the last.
+        warmup: None, or the part of the steps in which the rate climbs to ``learning_rate``, after
+            which it falls to 0 along a cosine; in each stage of a fine-tuning anew.
+        transfer: how ResNet50 is used, if it is.
         reported: the report's numbers, if it has any for this variant.
     """
 
@@ -49,11 +88,15 @@ class Experiment:
     normalize: bool = False
     augment: bool = False
     patience: int | None = None
+    warmup: float | None = None
+    transfer: Transfer | None = None
     reported: Reported | None = None
 
     def settings(self) -> dict:
-        """The fields that decide the result, in the types that JSON gives back."""
-        return {key: value for key, value in asdict(self).items() if key not in ("name", "description", "reported")}
+        """The fields that decide the result, in the types that JSON gives back; what is not used is left out."""
+        fields = {key: value for key, value in asdict(self).items() if key not in ("name", "description", "reported")}
+        fields = {key: value for key, value in fields.items() if value is not None or key not in ("warmup", "transfer")}
+        return json.loads(json.dumps(fields))
 
 
 @dataclass(frozen=True)
@@ -65,6 +108,7 @@ class Exercise:
         description: what ``--help`` says.
         experiments: in the report's order.
         default: the names that run when ``--variant`` is not given.
+        dataset: the real data set, as ``common.datasets.CLASS_COUNTS`` calls it.
         compare: the names drawn into one figure when all of them ran.
     """
 
@@ -72,4 +116,5 @@ class Exercise:
     description: str
     experiments: tuple[Experiment, ...]
     default: tuple[str, ...]
+    dataset: str = "cifar100"
     compare: tuple[str, ...] = ()

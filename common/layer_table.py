@@ -15,7 +15,10 @@ def layer_table(model: keras.Model) -> str:
     shown = [layer for layer in model.layers if not isinstance(layer, WITHOUT_A_LINE)]
     lines = ["| no. | layer | kernel | size | channels |", "|---|---|---|---|---|"]
     for number, layer in enumerate(shown, start=1):
-        lines.append(f"| {number} | {_name(layer)} | {_kernel(layer)} | {_size(layer)} | {_channels(layer)} |")
+        name = _name(layer)
+        if isinstance(layer, keras.layers.Add):
+            name += f" (the output of {_shortcut(layer, shown)})"
+        lines.append(f"| {number} | {name} | {_kernel(layer)} | {_size(layer)} | {_channels(layer)} |")
     lines += ["", f"{model.count_params():,} parameters"]
     return "\n".join(lines) + "\n"
 
@@ -25,10 +28,17 @@ def _name(layer) -> str:
         return "BatchNormalization"
     if isinstance(layer, keras.layers.Dropout):
         return f"Dropout ({layer.rate:g})"
+    if isinstance(layer, keras.Model):
+        return f"{layer.name} ({len(layer.layers)} layers)"
     name = NAMES.get(type(layer), type(layer).__name__)
     if isinstance(layer, keras.layers.Conv2D) and layer.padding == "same" and layer.kernel_size != (1, 1):
         name += ", same padding"
     return name
+
+
+def _shortcut(addition, shown) -> int:
+    """The line whose output an addition adds to that of the line before it."""
+    return min(n for n, layer in enumerate(shown, start=1) if any(layer.output is x for x in addition.input))
 
 
 def _kernel(layer) -> str:
@@ -40,7 +50,8 @@ def _kernel(layer) -> str:
 
 
 def _size(layer) -> str:
-    return f"{layer.input.shape[1]} → {layer.output.shape[1]}"
+    inputs = layer.input[0] if isinstance(layer.input, list) else layer.input
+    return f"{inputs.shape[1]} → {layer.output.shape[1]}"
 
 
 def _channels(layer) -> str:

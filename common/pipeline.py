@@ -7,9 +7,11 @@ import tensorflow as tf
 from sklearn.model_selection import train_test_split
 
 from common import augmentation
+from common.datasets.image_files import ImageFiles
 from common.errors import UserError
 
 EVALUATION_BATCH_SIZE = 250
+FILES_BATCH_SIZE = 50  # the same for images from files, which are large
 PARALLEL_CALLS = 2  # batches made at once
 PREFETCHED = 4  # batches ready before they are asked for
 
@@ -45,6 +47,11 @@ class Normalization:
         return cls((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
 
     @classmethod
+    def none(cls) -> "Normalization":
+        """Values as they are, any number of channels."""
+        return cls((0.0,), (1.0,))
+
+    @classmethod
     def of(cls, images: np.ndarray) -> "Normalization":
         """Mean 0 and variance 1 on these uint8 images (images, height, width, channels)."""
         pixels = images.reshape(-1, images.shape[-1])
@@ -58,6 +65,17 @@ class Normalization:
         return tf.cast(images, tf.float32) * scale.astype(np.float32) + offset.astype(np.float32)
 
 
+def reader(images):
+    """A function from indices, an int tensor (batch,), to these images or features, float32 (batch, ...).
+
+    ``images`` is an array, or an object with a ``reader`` of its own.
+    """
+    if not isinstance(images, np.ndarray):
+        return images.reader()
+    values = tf.constant(images)  # in TensorFlow's memory once, not once an epoch
+    return lambda chosen: tf.cast(tf.gather(values, chosen), tf.float32)
+
+
 @dataclass
 class TrainingBatches:
     """The training images, shuffled and augmented anew each epoch.
@@ -67,7 +85,7 @@ class TrainingBatches:
     made in parallel.
 
     Attributes:
-        images: uint8 (images, height, width, channels).
+        images: an array uint8 (images, height, width, channels), or what ``reader`` takes in its place.
         labels: int64 (images,).
     """
 
@@ -80,20 +98,20 @@ class TrainingBatches:
     seed: int
 
     def __post_init__(self):
-        # In TensorFlow's memory once, not once an epoch.
-        self._images = tf.constant(self.images)
+        self._read = reader(self.images)
         self._labels = tf.one_hot(self.labels, self.classes)
 
     def epoch(self, number: int) -> tf.data.Dataset:
         """Batches of float32 images and one-hot labels; each image once, the last batch may be smaller."""
-        count, height, width = self.images.shape[:3]
+        count = len(self.labels)
         order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[self.seed, 2 * number])
         numbers = augmentation.draw(count, seed=[self.seed, 2 * number + 1])
 
         def make_batch(chosen, numbers):
-            images = tf.cast(tf.gather(self._images, chosen), tf.float32)
+            images = self._read(chosen)
             if self.augment:
-                images = augmentation.transform(images, augmentation.affine_maps(numbers, height, width))
+                maps = augmentation.affine_maps(numbers, *self.images.shape[1:3])
+                images = augmentation.transform(images, maps)
             return self.normalization.apply(images), tf.gather(self._labels, chosen)
 
         return _without_autotune(
@@ -108,10 +126,16 @@ def evaluation_batches(
     images: np.ndarray, labels: np.ndarray, classes: int, normalization: Normalization
 ) -> tf.data.Dataset:
     """Batches of float32 images and one-hot labels in the order given, never augmented."""
+    read = reader(images)
+    batch_size = FILES_BATCH_SIZE if isinstance(images, ImageFiles) else EVALUATION_BATCH_SIZE
     return _without_autotune(
-        tf.data.Dataset.from_tensor_slices((images, labels))
-        .batch(EVALUATION_BATCH_SIZE)
-        .map(lambda x, y: (normalization.apply(x), tf.one_hot(y, classes)))
+        tf.data.Dataset.from_tensor_slices((np.arange(len(labels)), labels))
+        .batch(batch_size)
+        .map(
+            lambda chosen, y: (normalization.apply(read(chosen)), tf.one_hot(y, classes)),
+            num_parallel_calls=PARALLEL_CALLS,
+            deterministic=True,
+        )
         .prefetch(PREFETCHED)
     )
 

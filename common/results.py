@@ -159,7 +159,7 @@ class RunFolder:
         if self.path.exists():
             os.rename(self.path, old)
         os.rename(self.partial, self.path)
-        (self.path / STATE).unlink()  # not before the rename: until then a killed run still needs it
+        (self.path / STATE).unlink(missing_ok=True)  # not before the rename: until then a killed run still needs it
         shutil.rmtree(old, ignore_errors=True)
         return read_run(self.path)
 

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
 
-from common import models, plotting, training
+from common import classical, features, models, plotting, training
 from common.datasets.image_data import ImageData
 from common.evaluation import evaluate
 from common.experiment import PRECISIONS, Experiment
 from common.layer_table import layer_table
+from common.models import resnet50
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches, split
 from common.results import Run, RunFolder, read_run, write_history, write_json
 
@@ -33,6 +34,7 @@ class Settings:
         force: train again where a finished run is.
         quiet: no progress bars.
         device: what TensorFlow trains on, in words.
+        weights: ResNet50's: "imagenet", "none" or a file; only transfer learning reads it.
     """
 
     output: Path
@@ -40,6 +42,7 @@ class Settings:
     force: bool
     quiet: bool
     device: str
+    weights: str = "imagenet"
 
 
 def run(script: str, experiment: Experiment, data: ImageData, seed: int, settings: Settings) -> Run:
@@ -49,11 +52,12 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         UserError: the folder holds a run with other settings, or another process writes it now.
     """
     training_part, validation_part = split(data.train_labels, experiment.validation_fraction, seed)
-    normalization = (
-        Normalization.of(data.train_images[training_part])
-        if experiment.normalize
-        else Normalization.to_unit_range()
-    )
+    if experiment.transfer:
+        normalization = Normalization.none()
+    elif experiment.normalize:
+        normalization = Normalization.of(data.train_images[training_part])
+    else:
+        normalization = Normalization.to_unit_range()
     config = _config(script, experiment, data, seed, settings, normalization, len(training_part))
     folder = RunFolder(settings.output, data.name, script, experiment.name, seed)
     with folder.locked():
@@ -66,9 +70,9 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         keras.config.set_dtype_policy(PRECISIONS[settings.precision])
         classes = len(data.class_names)
         model = models.build(experiment, data.train_images.shape[1:], classes)
-        training.compile_model(model, experiment)
+        inputs = _inputs(model, experiment, data, training_part, seed, settings, folder.state_file.exists())
         batches = TrainingBatches(
-            data.train_images[training_part],
+            inputs.train_images[training_part],
             data.train_labels[training_part],
             classes,
             normalization,
@@ -77,12 +81,15 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
             seed,
         )
         validation = evaluation_batches(
-            data.train_images[validation_part], data.train_labels[validation_part], classes, normalization
+            inputs.train_images[validation_part], data.train_labels[validation_part], classes, normalization
         )
-        test = evaluation_batches(data.test_images, data.test_labels, classes, normalization)
+        test = evaluation_batches(inputs.test_images, data.test_labels, classes, normalization)
         verbose = 0 if settings.quiet else 1 if sys.stdout.isatty() else 2
         try:
-            progress = training.fit(model, experiment, batches, validation, folder.state_file, verbose)
+            if experiment.optimizer in classical.CLASSIFIERS:
+                progress = classical.fit(model, experiment.optimizer, batches, validation)
+            else:
+                progress = training.fit(model, experiment, batches, validation, folder.state_file, verbose)
         except training.Diverged:
             folder.discard()
             raise
@@ -101,8 +108,33 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         return folder.publish()
 
 
+def _inputs(model, experiment, data, training_part, seed, settings, goes_on) -> ImageData:
+    """What the network sees: the images, or frozen ResNet50's features of them; gives ResNet50 its weights."""
+    transfer = experiment.transfer
+    if transfer is None:
+        return data
+    weights = resnet50.read_weights(settings.weights)
+    if transfer.input != "images":
+        return features.load(data, transfer.input, weights, settings)
+    data.train_images.verify()
+    data.test_images.verify()
+    if not goes_on:
+        model.get_layer("resnet50").set_weights(weights)
+        if transfer.head == "logistic":
+            pooled = features.load(data, "pooled", weights, settings)
+            kernel, bias, _ = classical.solve(
+                "logistic", pooled.train_images[training_part], data.train_labels[training_part], seed
+            )
+            model.layers[-1].set_weights([kernel, bias])
+    return data
+
+
 def _config(script, experiment, data, seed, settings, normalization, training_images) -> dict:
     """Everything that decides the result, in the types that JSON gives back."""
+    transfer = {}
+    if experiment.transfer:
+        transfer["resnet50"] = {"weights_sha256": resnet50.sha256(resnet50.read_weights(settings.weights))}
+        transfer["images"] = {"size": data.train_images.size, "resize": data.train_images.resize}
     return {
         "script": script,
         "variant": experiment.name,
@@ -116,6 +148,7 @@ def _config(script, experiment, data, seed, settings, normalization, training_im
             "sha256": data.sha256(),
         },
         "normalization": {key: list(value) for key, value in asdict(normalization).items()},
+        **transfer,
         "seed": seed,
         "precision": settings.precision,
     }
@@ -133,6 +166,7 @@ def _metrics(model, experiment, progress, logits, labels) -> dict:
         "epochs": len(progress.history),
         "best_epoch": best,
         "parameters": model.count_params(),
+        **progress.chosen,
         **per_class,
     }
 

@@ -10,6 +10,7 @@ import math
 import time
 import zipfile
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import UserError
-from common.experiment import Experiment
+from common.experiment import Experiment, Stage
+from common.models import birds
 from common.pipeline import TrainingBatches
 from common.results import write_whole
 
@@ -36,16 +38,31 @@ class Training:
     Attributes:
         history: a row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, learning_rate.
         epoch_seconds: training and validation of each epoch.
+        chosen: settings that training itself chose, for ``metrics.json``.
     """
 
     history: list[dict] = field(default_factory=list)
     epoch_seconds: list[float] = field(default_factory=list)
+    chosen: dict = field(default_factory=dict)
 
 
-def compile_model(model: keras.Model, experiment: Experiment) -> None:
-    """Categorical cross-entropy on logits, accuracy, and the experiment's optimizer."""
-    rate = experiment.learning_rate
-    if experiment.learning_rate_decay:
+def compile_model(model: keras.Model, experiment: Experiment, steps_per_epoch: int, epoch: int = 0) -> None:
+    """Categorical cross-entropy on logits, accuracy, and a fresh optimizer for the stage of this epoch (from 0)."""
+    rate, epochs = experiment.learning_rate, experiment.epochs
+    if experiment.transfer and experiment.transfer.input == "images":
+        stages = experiment.transfer.stages or (Stage(epochs, "all", 1.0),)
+        starts = stage_starts(experiment)
+        number = max(n for n, start in enumerate(starts) if start <= epoch)
+        birds.set_trainable(model, stages[number].trains, experiment.transfer.frozen_batch_normalization)
+        rate *= stages[number].rate
+        epochs = [*starts, epochs][number + 1] - starts[number]
+    if experiment.warmup is not None:
+        steps = epochs * steps_per_epoch
+        warmup_steps = max(1, round(experiment.warmup * steps))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, steps - warmup_steps), warmup_target=rate, warmup_steps=warmup_steps
+        )
+    elif experiment.learning_rate_decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(rate, 1, experiment.learning_rate_decay)
     optimizers = {
         "adam": lambda: keras.optimizers.Adam(rate),
@@ -55,9 +72,15 @@ def compile_model(model: keras.Model, experiment: Experiment) -> None:
         optimizer=optimizers[experiment.optimizer](),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        steps_per_execution=STEPS_PER_EXECUTION,
+        steps_per_execution=min(STEPS_PER_EXECUTION, steps_per_epoch),
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def stage_starts(experiment: Experiment) -> list[int]:
+    """The first epoch, from 0, of each stage that the experiment's epochs reach."""
+    ends = [stage.until for stage in experiment.transfer.stages[:-1]] if experiment.transfer else []
+    return [0, *(end for end in ends if end < experiment.epochs)]
 
 
 def best_epoch(history: list[dict]) -> int:
@@ -83,7 +106,7 @@ def fit(
     state_file: Path,
     verbose: int,
 ) -> Training:
-    """Trains a compiled model to the experiment's end, from the last finished epoch in ``state_file``.
+    """Trains a model to the experiment's end, from the last finished epoch in ``state_file``.
 
     Afterwards the model has the weights to evaluate: those of the best epoch if the experiment
     stops early, else the last.
@@ -95,16 +118,19 @@ def fit(
         Diverged: the loss is not a number any more.
     """
     keep_best = experiment.patience is not None
+    steps_per_epoch = math.ceil(len(batches.labels) / batches.batch_size)
     callbacks = keras.callbacks.CallbackList(
         add_history=True,
         add_progbar=verbose != 0,
         model=model,
         verbose=verbose,
         epochs=experiment.epochs,
-        steps=math.ceil(len(batches.labels) / batches.batch_size),
+        steps=steps_per_epoch,
     )
     training, best_weights = Training(), None
     if state_file.exists():
+        finished = _finished_epochs(state_file)
+        compile_model(model, experiment, steps_per_epoch, finished - 1)  # whose optimizer the file holds
         training, best_weights = _restore(model, state_file)
         if verbose:
             print(f"going on after epoch {len(training.history)}", flush=True)
@@ -113,6 +139,8 @@ def fit(
         keep_best and is_exhausted(training.history, experiment.patience)
     ):
         epoch = len(training.history)
+        if epoch in stage_starts(experiment):
+            compile_model(model, experiment, steps_per_epoch, epoch)
         start = time.perf_counter()
         logs = model.fit(
             batches.epoch(epoch),
@@ -153,13 +181,24 @@ def _save(model: keras.Model, training: Training, best_weights: list | None, pat
     write_whole(path, lambda file: np.savez(file, progress=np.array(progress), **arrays))
 
 
+def _finished_epochs(path: Path) -> int:
+    with _readable(path) as arrays:
+        return len(json.loads(str(arrays["progress"]))[0])
+
+
 def _restore(model: keras.Model, path: Path) -> tuple[Training, list | None]:
+    with _readable(path) as arrays:
+        for i, variable in enumerate(_variables(model)):
+            variable.assign(arrays[f"variable_{i}"])
+        best = [arrays[f"best_{i}"] for i in range(len(model.weights))] if "best_0" in arrays else None
+        return Training(*json.loads(str(arrays["progress"]))), best
+
+
+@contextmanager
+def _readable(path: Path):
     try:
         with np.load(path) as arrays:
-            for i, variable in enumerate(_variables(model)):
-                variable.assign(arrays[f"variable_{i}"])
-            best = [arrays[f"best_{i}"] for i in range(len(model.weights))] if "best_0" in arrays else None
-            return Training(*json.loads(str(arrays["progress"]))), best
+            yield arrays
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
         raise UserError(
             f"{path} does not hold what this version needs ({error}); delete {path.parent} to begin the run again"

@@ -16,25 +16,29 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import bonus_residual  # noqa: E402
 import ex1_basenet  # noqa: E402
 import ex2_improvements  # noqa: E402
+import ex3_resnet_birds  # noqa: E402
 from common.results import Run, read_run  # noqa: E402
 from common.summary import mean_and_deviation, on_the_report_s_images  # noqa: E402
 
-EXERCISES = {exercise.name: exercise for exercise in (ex1_basenet.EXERCISE, ex2_improvements.EXERCISE)}
+SCRIPTS = (ex1_basenet, ex2_improvements, ex3_resnet_birds, bonus_residual)
+EXERCISES = {script.EXERCISE.name: script.EXERCISE for script in SCRIPTS}
 PUBLISHED = (".json", ".csv", ".md", ".png")
-DATASET = "cifar100"
 EVIDENCE = ROOT / "docs" / "results"
 MARKS = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def publish(output: Path) -> None:
-    """Copies the runs that are the exercises' own (no flag changed them), and the comparison figures.
+    """Copies the runs that are the exercises' own (no flag but ``--precision`` changed them), and the comparisons.
 
-    What was published of an exercise before goes first.
+    What was published of an exercise before goes first, if there are runs of it now.
     """
     for name, exercise in EXERCISES.items():
-        source, target = output / DATASET / name, EVIDENCE / DATASET / name
+        source, target = output / exercise.dataset / name, EVIDENCE / exercise.dataset / name
+        if not source.is_dir():
+            continue
         shutil.rmtree(target, ignore_errors=True)
         folders = [source]
         for experiment in exercise.experiments:
@@ -49,22 +53,18 @@ def publish(output: Path) -> None:
 
 
 def _is_own(run: Run, experiment) -> bool:
-    return (
-        on_the_report_s_images(run)
-        and run.config["experiment"] == experiment.settings()
-        and run.config["precision"] == "float32"
-    )
+    return on_the_report_s_images(run) and run.config["experiment"] == experiment.settings()
 
 
 def table(script: str) -> str:
     """Markdown: a line for each variant, mean ± sample standard deviation over its published seeds."""
     lines = [
-        "| variant | seeds | epochs | test loss | report | test accuracy | report | difference "
+        "| variant | seeds | precision | epochs | test loss | report | test accuracy | report | difference "
         "| seconds a run | pictures |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for experiment in EXERCISES[script].experiments:
-        folders = sorted((EVIDENCE / DATASET / script / experiment.name).glob("seed-*"))
+        folders = sorted((EVIDENCE / EXERCISES[script].dataset / script / experiment.name).glob("seed-*"))
         if folders:
             lines.append(_row(experiment, [read_run(folder) for folder in folders]))
     return "\n".join(lines) + "\n"
@@ -77,11 +77,12 @@ def _row(experiment, runs: list[Run]) -> str:
     cells = [
         f"`{experiment.name}`",
         ", ".join(str(run.seed) for run in runs),
+        ", ".join(dict.fromkeys(run.config["precision"] for run in runs)),
         ", ".join(str(epochs) for epochs in dict.fromkeys(run.metrics["epochs"] for run in runs)),
         mean_and_deviation([run.metrics["test_loss"] for run in runs]),
         f"{reported.loss:.4f}" if reported else "-",
         mean_and_deviation(accuracies),
-        f"{reported.accuracy:.4f}" if reported else "similar",
+        f"{reported.accuracy:.4f}" if reported else "-",
         f"{statistics.mean(accuracies) - reported.accuracy:+.4f}" if reported else "-",
         f"{statistics.mean(run.timing['total_seconds'] for run in runs):.0f}",
         f"[loss]({pictures}/loss.png), [accuracy]({pictures}/accuracy.png), "

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from common import tensorflow_setup  # noqa: E402
-from common.datasets import synthetic  # noqa: E402
+from common.datasets import synthetic, synthetic_birds  # noqa: E402
 
 tensorflow_setup.configure()
 
@@ -83,8 +84,29 @@ def cifar100_dir(synthetic_data, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def drawn_birds(tmp_path_factory) -> Path:
+    """The folder of all synthetic birds: 20 species, 15 + 15 files each, in the form of CUB-200."""
+    return synthetic_birds.find(tmp_path_factory.mktemp("birds"))
+
+
+@pytest.fixture
+def birds_dir(drawn_birds, tmp_path) -> Path:
+    """A data folder of one's own with the synthetic birds as ``CUB_200_2010/``."""
+    shutil.copytree(drawn_birds, tmp_path / "data" / "CUB_200_2010")
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> str:
+    """A file of ResNet50's weights."""
+    if "TEST_RESNET50_WEIGHTS" not in os.environ:
+        pytest.skip("needs real weights: set TEST_RESNET50_WEIGHTS to a .weights.h5 file of ResNet50")
+    return os.environ["TEST_RESNET50_WEIGHTS"]
+
+
+@pytest.fixture(scope="session")
 def real_data_dir() -> Path:
     """The folder of the real data sets."""
     if "TEST_DATA_DIR" not in os.environ:
-        pytest.skip("needs the real data: set TEST_DATA_DIR to the folder that holds cifar-100-python/")
+        pytest.skip("needs the real data: set TEST_DATA_DIR to the folder of cifar-100-python/ and CUB_200_2010/")
     return Path(os.environ["TEST_DATA_DIR"]).resolve()

@@ -23,6 +23,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(CONTENT[:100_000])
         elif self.path == "/other":
             self.wfile.write(CONTENT[::-1])
+        elif self.path == "/confirm":
+            self.wfile.write(b"<!DOCTYPE html>Google Drive can't scan this file for viruses".ljust(len(CONTENT)))
         else:
             self.wfile.write(CONTENT)
 
@@ -46,7 +48,10 @@ def test_whole(address, tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("page", "words"), [("cut", "retrieval incomplete"), ("other", "sha256"), ("missing", "404")])
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [("cut", "retrieval incomplete"), ("other", "sha256"), ("confirm", "sha256"), ("missing", "404")],
+)
 def test_anything_else_is_an_error_and_leaves_nothing(address, tmp_path, page, words):
     path = tmp_path / "file.bin"
     with pytest.raises(UserError, match=words):

@@ -19,6 +19,7 @@ from common.pipeline import Normalization
 from common.results import read_run
 
 EX1, EX2 = "ex1_basenet.py", "ex2_improvements.py"
+EX3, BONUS = "ex3_resnet_birds.py", "bonus_residual.py"
 RUN_FILES = [
     "accuracy.png",
     "config.json",
@@ -61,7 +62,7 @@ def finished(tmp_path_factory):
     return output / "synthetic/ex2_improvements/early-stopping/seed-0", result
 
 
-@pytest.mark.parametrize("script", [EX1, EX2])
+@pytest.mark.parametrize("script", [EX1, EX2, EX3, BONUS])
 @pytest.mark.parametrize("flag", ["--help", "--list"])
 def test_help_and_list_do_not_import_tensorflow(script, flag):
     code = f"import runpy, sys; sys.argv = [{script!r}, {flag!r}]; runpy.run_path({script!r}, run_name='__main__')"

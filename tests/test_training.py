@@ -2,6 +2,7 @@ import pytest
 
 import ex1_basenet
 import ex2_improvements
+import ex3_resnet_birds
 from common import models
 from common.experiment import Experiment
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches
@@ -33,7 +34,7 @@ def test_one_rule_watches_both_metrics(rows, exhausted):
 
 def test_sgd_has_nesterov_momentum_and_the_old_decay():
     model = models.build(ex1_basenet.SGD, (32, 32, 3), 25)
-    compile_model(model, ex1_basenet.SGD)
+    compile_model(model, ex1_basenet.SGD, steps_per_epoch=176)
     optimizer = model.optimizer
     assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
     assert float(optimizer.learning_rate) == pytest.approx(0.01)
@@ -41,11 +42,31 @@ def test_sgd_has_nesterov_momentum_and_the_old_decay():
     assert float(optimizer.learning_rate) == pytest.approx(0.01 / (1 + 1e-6 * 4400), rel=1e-6)
 
 
+def test_the_rate_warms_up_and_falls_to_zero_in_every_stage():
+    experiment = ex3_resnet_birds.FINETUNE_STAGED  # epochs 1 to 3 with the rate, 4 to 10 with half of it
+    model = models.build(experiment, (32, 32, 3), 5)
+    for epoch, epochs, top in ((0, 3, 0.002), (3, 7, 0.001)):
+        compile_model(model, experiment, 100, epoch)
+        rates = []
+        for step in (0, 5 * epochs, 10 * epochs, 55 * epochs, 100 * epochs):
+            model.optimizer.iterations.assign(step)
+            rates.append(float(model.optimizer.learning_rate))
+        assert rates == pytest.approx([0, top / 2, top, top / 2, 0], abs=1e-6)
+
+
+def test_a_stage_trains_its_layers_and_never_a_frozen_batch_normalisation():
+    model = models.build(ex3_resnet_birds.FINETUNE_STAGED, (32, 32, 3), 5)
+    for epoch, first in ((0, "conv5_block1_1_conv"), (3, "conv1_conv")):
+        compile_model(model, ex3_resnet_birds.FINETUNE_STAGED, 1, epoch)
+        trained = [layer for layer in model.get_layer("resnet50").layers if layer.trainable_variables]
+        assert trained[0].name == first
+        assert not any("bn" in layer.name for layer in trained)
+
+
 def train(data, experiment: Experiment, state_file, count=64):
     images, labels = (part[:: 12500 // count][:count] for part in (data.train_images, data.train_labels))
     normalization = Normalization.of(images)
     model = models.build(experiment, (32, 32, 3), 25)
-    compile_model(model, experiment)
     validation = evaluation_batches(data.test_images[::10], data.test_labels[::10], 25, normalization)
     batches = TrainingBatches(images, labels, 25, normalization, 64, experiment.augment, seed=0)
     return model, fit(model, experiment, batches, validation, state_file, verbose=0), validation

@@ -21,7 +21,7 @@ SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
 FOLDER = "cifar-100-python"
 ARCHIVE = "cifar-100-python.tar.gz"
 FILES = ("train", "test", "meta")
-CLASSES = CLASS_COUNTS["cifar100"]
+CLASSES = CLASS_COUNTS["cifar100"]["cifar100"]
 
 
 def load(data_dir: Path) -> ImageData:

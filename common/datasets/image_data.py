@@ -5,22 +5,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from common.datasets.image_files import ImageFiles
+
 
 @dataclass(frozen=True)
 class ImageData:
-    """Labelled images in memory.
+    """Labelled images.
 
     Attributes:
         name: the data set's name, as ``--dataset`` takes it.
-        train_images, test_images: uint8 (images, height, width, 3), RGB in 0..255.
+        train_images, test_images: uint8 (images, height, width, 3), RGB in 0..255, or the files to
+            read such images from (``ImageFiles``), or features of them (``common.features``).
         train_labels, test_labels: int64 (images,), in 0..classes - 1.
         class_names: one for each label.
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: np.ndarray | ImageFiles
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: np.ndarray | ImageFiles
     test_labels: np.ndarray
     class_names: tuple[str, ...]
 
@@ -28,7 +31,8 @@ class ImageData:
         """A fingerprint of every pixel and label, in hexadecimal."""
         digest = hashlib.sha256()
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(np.ascontiguousarray(array).data)
+            is_array = isinstance(array, np.ndarray)
+            digest.update(np.ascontiguousarray(array).data if is_array else array.sha256().encode())
         return digest.hexdigest()
 
     def images_per_class(self) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,22 @@ import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="common")
+class ResNetPreprocessing(keras.layers.Layer):
+    """RGB images in 0..255 as ResNet50's weights want them: BGR, ImageNet's mean taken off.
+
+    Shapes: (batch, height, width, 3) to the same, float32.
+
+    Source: ``keras.applications.resnet.preprocess_input``.
+    """
+
+    def __init__(self, **options):
+        super().__init__(**{**options, "dtype": "float32"})
+
+    def call(self, images):
+        return keras.applications.resnet.preprocess_input(images)
+
+
+@keras.saving.register_keras_serializable(package="common")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch normalisation over the last axis, computed by TensorFlow's fused kernel.
 

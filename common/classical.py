@@ -1,0 +1,65 @@
+"""Linear classifiers of scikit-learn on features, as the weights of a linear layer."""
+
+import time
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from common.evaluation import evaluate
+from common.pipeline import TrainingBatches
+from common.training import Training
+
+FOLDS = 3
+CLASSIFIERS = {
+    "svm": (lambda seed: LinearSVC(dual=True, max_iter=50, random_state=seed), (1e-4, 1e-3, 1e-2)),
+    "logistic": (lambda seed: LogisticRegression(max_iter=200, tol=1e-3), (1e-3, 1e-2, 1e-1)),
+}
+
+
+def solve(kind: str, features: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Kernel float32 (features, classes), bias (classes,) and the C that cross-validation chose.
+
+    Features are standardised; the returned weights take them as they are.
+
+    Args:
+        kind: "svm" (one against the rest) or "logistic" (multinomial).
+        features: float (images, features).
+        labels: int (images,), every class at least ``FOLDS`` times.
+    """
+    make, grid = CLASSIFIERS[kind]
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    pipeline = Pipeline([("scaler", StandardScaler()), ("classifier", make(seed))])
+    search = GridSearchCV(pipeline, {"classifier__C": grid}, cv=folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # cross-validation sees how good it is
+        search.fit(np.asarray(features, np.float32), labels)
+    scaler, classifier = (step for _, step in search.best_estimator_.steps)
+    coefficients, intercept = classifier.coef_, classifier.intercept_
+    if len(coefficients) == 1:  # two classes share one line
+        coefficients, intercept = (np.concatenate([-part, part]) / 2 for part in (coefficients, intercept))
+    kernel = coefficients.T / scaler.scale_[:, None]
+    bias = intercept - scaler.mean_ @ kernel
+    return kernel.astype(np.float32), bias.astype(np.float32), classifier.C
+
+
+def fit(model: keras.Model, kind: str, batches: TrainingBatches, validation: tf.data.Dataset) -> Training:
+    """Gives a linear model the weights that scikit-learn finds on the training part; a history of one epoch."""
+    start = time.perf_counter()
+    kernel, bias, chosen = solve(kind, batches.images, batches.labels, batches.seed)
+    model.layers[-1].set_weights([kernel, bias])
+    row = {"epoch": 1, "learning_rate": 0.0}
+    held_out = np.concatenate([y.numpy().argmax(axis=1) for _, y in validation])
+    training_part = np.asarray(batches.images)
+    for prefix, inputs, labels in (("", training_part, batches.labels), ("val_", validation, held_out)):
+        logits = model.predict(inputs, verbose=0)
+        metrics = evaluate(logits, labels)
+        row |= {f"{prefix}loss": metrics["test_loss"], f"{prefix}accuracy": metrics["test_accuracy"]}
+    return Training([row], [round(time.perf_counter() - start, 3)], {"C": chosen})

@@ -1,0 +1,146 @@
+"""What frozen ResNet50 says of each image, computed once and kept on disk."""
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import filelock
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common.datasets.image_data import ImageData
+from common.datasets.image_files import ImageFiles
+from common.models import resnet50
+
+BATCH_SIZE = 64
+DTYPES = {"pooled": np.float32, "map": np.float16}  # on disk, by kind
+
+
+def load(data: ImageData, kind: str, weights: list[np.ndarray], settings) -> ImageData:
+    """The data with features in place of the images, read from disk as they are needed.
+
+    They are kept in ``OUTPUT/DATASET/features/KIND-KEY.npy``, where KEY stands for everything that
+    decides them; an extraction that was stopped goes on where it was.
+
+    Args:
+        data: with ``ImageFiles``.
+        kind: "pooled" (images, 2048) float32, or "map" (images, height / 32, width / 32, 2048) float16.
+        weights: as ``resnet50.read_weights`` gives them.
+        settings: the command's, ``common.runner.Settings``.
+
+    Raises:
+        UserError: an image that does not decode.
+    """
+    images = replace(data.train_images, paths=np.concatenate([data.train_images.paths, data.test_images.paths]))
+    key = {
+        "images": images.sha256(),
+        "size": images.size,
+        "resize": images.resize,
+        "weights": resnet50.sha256(weights),
+        "precision": settings.precision,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+    key = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    path = settings.output / data.name / "features" / f"{kind}-{key}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_name(f".{path.name}.lock")):  # of two commands, one works for both
+            if not path.exists():
+                images.verify()
+                dtype = tf.bfloat16 if settings.precision == "bfloat16" else tf.float32
+                _extract(images, kind, resnet50.frozen(weights, dtype), path, settings.quiet)
+    values, count = np.load(path, mmap_mode="r"), len(data.train_labels)
+    train, test = np.arange(count), np.arange(count, len(values))
+    return replace(data, train_images=FeatureRows(values, train), test_images=FeatureRows(values, test))
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """Rows of a memory-mapped array of features; a batch is read when it is needed.
+
+    Attributes:
+        values: (images, ...), of the whole data set.
+        rows: int (n,), which of them.
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: np.ndarray) -> "FeatureRows":
+        return FeatureRows(self.values, self.rows[indices])
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.values[self.rows], dtype)
+
+    def reader(self):
+        """A function from indices, an int tensor (batch,), to features float32 (batch, ...)."""
+
+        def read(chosen):
+            values = tf.numpy_function(
+                lambda indices: self.values[self.rows[indices]], [chosen], tf.as_dtype(self.values.dtype)
+            )
+            return tf.cast(tf.ensure_shape(values, (None, *self.values.shape[1:])), tf.float32)
+
+        return read
+
+
+def _extract(images: ImageFiles, kind: str, network, path: Path, quiet: bool) -> None:
+    """Appends a batch after the other to a hidden file, which takes its name once it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    row = resnet50.feature_shape(kind, images.shape[1:])
+    with open(partial, "a+b") as file:
+        done = _whole_batches(file, (len(images), *row), DTYPES[kind])
+        bar = keras.utils.Progbar(len(images), verbose=int(sys.stdout.isatty() and not quiet), unit_name="image")
+        if not quiet:
+            print(f"ResNet50 looks at {len(images):,} images, once", flush=True)
+        for batch in batches(images, done):
+            features = network(batch)
+            if kind == "pooled":
+                features = tf.reduce_mean(features, [1, 2])
+            file.write(features.numpy().astype(DTYPES[kind]).tobytes())
+            done += len(batch)
+            bar.update(done)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def batches(images: ImageFiles, start: int = 0) -> tf.data.Dataset:
+    """Images float32 (batch, size, size, 3) in 0..255, in their order, from the given one on."""
+    return (
+        tf.data.Dataset.range(start, len(images))
+        .batch(BATCH_SIZE)
+        .map(images.reader(), num_parallel_calls=2, deterministic=True)
+        .prefetch(2)
+    )
+
+
+def _whole_batches(file, shape: tuple[int, ...], dtype) -> int:
+    """Writes the header of a ``.npy`` file, or cuts what a stopped extraction left to whole batches; images done."""
+    file.seek(0, os.SEEK_END)
+    size = file.tell()
+    file.seek(0)
+    try:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+    except ValueError:  # new, or stopped within the header
+        file.truncate(0)
+        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+        np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+        return 0
+    start = file.tell()
+    row = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    done = min((size - start) // row, shape[0])
+    if done < shape[0]:
+        done -= done % BATCH_SIZE
+    file.truncate(start + done * row)
+    file.seek(0, os.SEEK_END)
+    return done

@@ -1,0 +1,72 @@
+"""The report's heads on ResNet50, and ResNet50 with the simple head, to be trained as a whole."""
+
+import keras
+from keras import Model, layers
+
+from common.models import resnet50
+from common.models.layers import FusedBatchNormalization, ResNetPreprocessing
+
+DROPOUT = 0.4
+
+
+def linear(input_shape: tuple[int], classes: int) -> Model:
+    """One linear layer, from pooled features (batch, 2048) to logits (batch, classes) in float32."""
+    inputs = layers.Input(input_shape)
+    return Model(inputs, _logits(inputs, classes))
+
+
+def fully_connected(input_shape: tuple[int], classes: int) -> Model:
+    """Three linear layers of 1024, 512 and ``classes`` outputs, from pooled features (batch, 2048) to logits."""
+    inputs = layers.Input(input_shape)
+    return Model(inputs, _three_layers(inputs, classes))
+
+
+def convolutional(input_shape: tuple[int, int, int], classes: int) -> Model:
+    """A 3×3 convolution to 64 channels in place of the pooling, then the three linear layers.
+
+    From maps (batch, height, width, 2048) to logits (batch, classes) in float32.
+    """
+    inputs = layers.Input(input_shape)
+    x = _activate(layers.Conv2D(64, 3, padding="same")(inputs))
+    return Model(inputs, _three_layers(layers.Flatten()(x), classes))
+
+
+def resnet50_classifier(input_shape: tuple[int, int, int], classes: int) -> Model:
+    """ResNet50, average pooling and one linear layer, from RGB images (batch, height, width, 3) in 0..255 to logits.
+
+    ResNet50 is the layer "resnet50"; its weights are to be set.
+    """
+    inputs = layers.Input(input_shape)
+    x = resnet50.build(input_shape)(ResNetPreprocessing()(inputs))
+    x = layers.GlobalAveragePooling2D(dtype="float32")(x)
+    return Model(inputs, _logits(x, classes))
+
+
+def set_trainable(model: Model, trains: str, frozen_batch_normalization: bool) -> None:
+    """Says which layers of ``resnet50_classifier`` learn; to be compiled afterwards.
+
+    A layer that does not learn computes in inference mode, also under ``fit``.
+
+    Args:
+        trains: "all", or the beginning of the names of the layers that learn, such as "conv5".
+        frozen_batch_normalization: no batch normalisation learns.
+    """
+    for layer in model.get_layer("resnet50").layers:
+        is_frozen = frozen_batch_normalization and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = (trains == "all" or layer.name.startswith(trains)) and not is_frozen
+
+
+def _three_layers(x, classes: int):
+    for units in (1024, 512):
+        # The report's last hidden layer has no dropout behind it.
+        x = _activate(layers.Dense(units)(layers.Dropout(DROPOUT)(x)))
+    return _logits(x, classes)
+
+
+def _activate(x):
+    return layers.ReLU()(FusedBatchNormalization()(x))
+
+
+def _logits(x, classes: int):
+    # In float32 under mixed precision, so that the loss is.
+    return layers.Dense(classes, dtype="float32")(x)

@@ -1,0 +1,91 @@
+"""Exercise 3 and the bonus, the real scripts, on small drawn images."""
+
+import json
+
+import pytest
+from conftest import assert_error, run_script, script_process, visible_files
+from test_scripts import RUN_FILES, SAME_BYTES, assert_same_run
+
+EX3, BONUS = "ex3_resnet_birds.py", "bonus_residual.py"
+VARIANTS = ["linear", "fully-connected", "convolutional", "finetune"]
+QUICK = ("--dataset", "synthetic", "--weights", "none", "--image-size", 32, "--classes", "0-3")
+
+
+@pytest.fixture
+def quick(drawn_birds):
+    return (*QUICK, "--data-dir", drawn_birds.parent)
+
+
+def test_every_kind_of_variant_leaves_a_whole_run_that_is_not_done_again(quick, tmp_path):
+    command = (EX3, *quick, "--variant", "convolutional", "svm", "finetune", "--epochs", 1, "--output", tmp_path)
+    result = run_script(*command)
+    assert result.returncode == 0, result.stderr
+    for variant in ("convolutional", "svm", "finetune"):
+        folder = tmp_path / "synthetic/ex3_resnet_birds" / variant / "seed-0"
+        assert visible_files(folder) == RUN_FILES
+        config = json.loads((folder / "config.json").read_text())
+        assert config["images"] == {"size": 32, "resize": "squash"}
+        assert len(config["resnet50"]["weights_sha256"]) == 64
+    again = run_script(*command)
+    assert again.returncode == 0
+    assert "training" not in again.stdout
+    assert "ResNet50 looks at" not in again.stdout
+
+
+def test_a_staged_fine_tuning_killed_in_its_second_stage_ends_with_the_same_bytes(quick, tmp_path):
+    command = (EX3, *quick, "--variant", "finetune-staged", "--epochs", 6, "--classes", "0-2")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run_script(*command, "--output", whole).returncode == 0
+    process = script_process(*command, "--output", killed)
+    for line in process.stdout:
+        if line.startswith("Epoch 6/6"):
+            break
+    process.kill()
+    process.communicate()
+    assert not (killed / "synthetic/ex3_resnet_birds/finetune-staged/seed-0").exists()
+    result = run_script(*command, "--output", killed)
+    assert "going on after epoch 5" in result.stdout
+    run = "synthetic/ex3_resnet_birds/finetune-staged/seed-0"
+    assert_same_run(whole / run, killed / run)
+    assert "history.csv" in SAME_BYTES
+
+
+def test_bad_weights_and_bad_sizes_are_one_line(quick, tmp_path):
+    missing = tmp_path / "no.weights.h5"
+    assert_error(run_script(EX3, *quick, "--weights", missing), "is not a file")
+    assert_error(run_script(EX3, *quick, "--image-size", 8), "32 to 1024")
+    (tmp_path / "bad.weights.h5").write_text("nothing")
+    flags = ("--variant", "linear", "--output", tmp_path / "results")
+    assert_error(run_script(EX3, *quick, *flags, "--weights", tmp_path / "bad.weights.h5"), "does not fit ResNet50")
+    assert visible_files(tmp_path) == ["bad.weights.h5"]
+
+
+def test_an_image_that_does_not_decode_stops_with_its_name(birds_dir, tmp_path):
+    path = birds_dir / "CUB_200_2010/images/002.Blue_wader/blue_wader_0004.jpg"
+    path.write_bytes(path.read_bytes()[:-300])
+    flags = ("--weights", "none", "--image-size", 32, "--classes", "0-3", "--data-dir", birds_dir)
+    result = run_script(EX3, *flags, "--variant", "linear", "--output", tmp_path / "results")
+    assert_error(result, "blue_wader_0004.jpg is not a whole JPEG")
+    assert visible_files(tmp_path / "results") == []
+
+
+def test_tables_are_the_report_s():
+    tables = run_script(EX3, "--table", "--variant", *VARIANTS).stdout
+    linear, connected, convolutional, finetune = tables.split("| no.")[1:]
+    assert "| 1 | Linear | - | 2048 → 200 | - |" in linear
+    assert "| 1 | Dropout (0.4) | - | 2048 → 2048 | - |" in connected
+    assert "| 2 | Linear | - | 2048 → 1024 | - |" in connected
+    assert "| 1 | Conv2D, same padding | 3 | 7 → 7 | 2048 → 64 |" in convolutional
+    assert "Linear | - | 3136 → 1024 | - |" in convolutional
+    assert "Linear | - | 2048 → 200 | - |" in finetune
+    assert "23,997,512 parameters" in finetune
+
+
+def test_wide_and_residual_are_the_report_s():
+    tables = run_script(BONUS, "--table", "--variant", "all").stdout
+    assert tables.count("2,259,737 parameters") == 2
+    wide, residual = tables.split("residual\n")
+    assert "Add" not in wide
+    assert "| 8 | Add (the output of 3) | - | 32 → 32 | - |" in residual
+    assert "| 19 | Add (the output of 14) | - | 16 → 16 | - |" in residual
+    assert "| 28 | Linear | - | 512 → 25 | - |" in residual

@@ -1,0 +1,155 @@
+"""What frozen ResNet50 says, beside plain Keras; training on it, beside training end to end."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ex3_resnet_birds
+from common import classical, datasets, features, models, training
+from common.datasets import cub200
+from common.errors import UserError
+from common.experiment import Transfer
+from common.models import birds, resnet50
+from common.pipeline import Normalization, TrainingBatches, evaluation_batches
+from common.runner import Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(tmp_path / "results", "float32", False, True, "CPU", "none")
+
+
+@pytest.fixture(scope="module")
+def few_birds(drawn_birds):
+    """96 + 96 images of 64×64, of 8 species."""
+    return cub200.read(drawn_birds, "synthetic", 64, "squash").select(tuple(range(8))).limit(12)
+
+
+def plain_keras(weights, images):
+    stock = keras.applications.ResNet50(include_top=False, weights=None, input_shape=images.shape[1:])
+    stock.set_weights(weights)
+    return stock.predict(keras.applications.resnet.preprocess_input(images.copy()), verbose=0)
+
+
+def test_features_are_those_of_plain_keras(few_birds, settings):
+    weights = resnet50.read_weights("none")
+    images = np.stack([few_birds.test_images.decode(p) for p in few_birds.test_images.absolute_paths()])
+    maps = plain_keras(weights, images)
+    pooled = np.asarray(features.load(few_birds, "pooled", weights, settings).test_images)
+    assert np.abs(pooled - maps.mean(axis=(1, 2))).max() < 1e-4 * maps.max()
+    stored = np.asarray(features.load(few_birds, "map", weights, settings).test_images)
+    assert stored.shape == (len(images), 2, 2, 2048)
+    assert np.abs(stored - maps).max() < 1e-3 * maps.max()  # half precision
+
+
+def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_data_dir, real_weights):
+    data = datasets.load_birds("cub200", real_data_dir, (0, 50, 199), 2, 224, "squash")
+    images = np.stack([data.train_images.decode(p) for p in data.train_images.absolute_paths()])
+    weights = resnet50.read_weights(real_weights)
+    expected = plain_keras(weights, images)
+    found = resnet50.frozen(weights, tf.float32)(images).numpy()
+    assert expected.max() > 1
+    assert np.abs(found - expected).max() < 1e-4 * expected.max()
+    rough = resnet50.frozen(weights, tf.bfloat16)(images).numpy()
+    assert np.abs(rough - expected).mean() < 0.03 * expected.mean()
+
+
+@pytest.mark.parametrize("kept", [0, 40, 90_000, 700_000])
+def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(few_birds, settings, kept):
+    weights = resnet50.read_weights("none")
+    features.load(few_birds, "pooled", weights, settings)
+    (path,) = (settings.output / "synthetic/features").glob("pooled-*.npy")
+    whole = path.read_bytes()
+    path.unlink()
+    path.with_name(f".{path.name}.partial").write_bytes(whole[:kept])
+    features.load(few_birds, "pooled", weights, settings)
+    assert path.read_bytes() == whole
+    assert not path.with_name(f".{path.name}.partial").exists()
+
+
+def test_features_are_read_back_and_other_weights_or_images_have_their_own(few_birds, settings):
+    weights = resnet50.read_weights("none")
+    features.load(few_birds, "pooled", weights, settings)
+    (path,) = (settings.output / "synthetic/features").glob("pooled-*.npy")
+    path.write_bytes(path.read_bytes()[:-4] + np.float32(7).tobytes())
+    assert np.asarray(features.load(few_birds, "pooled", weights, settings).test_images)[-1, -1] == 7
+    features.load(few_birds.limit(11), "pooled", weights, settings)
+    features.load(few_birds, "pooled", [*weights[:-1], weights[-1] + 1], settings)
+    assert len(list((settings.output / "synthetic/features").glob("pooled-*.npy"))) == 3
+
+
+def test_a_file_of_weights_that_does_not_fit_names_the_layer(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    small = keras.Model(inputs, keras.layers.Conv2D(32, 7, name="conv1_conv")(inputs))
+    path = tmp_path / "small.weights.h5"
+    small.save_weights(path)
+    with pytest.raises(UserError, match="conv1_conv"):
+        resnet50.read_weights(str(path))
+    (tmp_path / "text.weights.h5").write_text("no weights")
+    with pytest.raises(UserError, match="does not fit"):
+        resnet50.read_weights(str(tmp_path / "text.weights.h5"))
+
+
+def train(experiment, data, inputs, tmp_path, name, weights=None):
+    keras.utils.set_random_seed(0)
+    model = models.build(experiment, data.train_images.shape[1:], len(data.class_names))
+    if weights:
+        model.get_layer("resnet50").set_weights(weights)
+    rng = np.random.default_rng(0)
+    model.layers[-1].set_weights([rng.normal(0, 0.01, (2048, len(data.class_names))), np.zeros(len(data.class_names))])
+    normalization = Normalization.none()
+    batches = TrainingBatches(inputs.train_images, data.train_labels, 8, normalization, 32, False, seed=0)
+    validation = evaluation_batches(inputs.test_images, data.test_labels, 8, normalization)
+    return model, training.fit(model, experiment, batches, validation, tmp_path / f"{name}.npz", verbose=0)
+
+
+def test_a_head_on_cached_features_learns_what_it_learns_end_to_end(few_birds, settings, tmp_path):
+    weights = resnet50.read_weights("none")
+    linear = replace(ex3_resnet_birds.LINEAR, epochs=3, patience=None, optimizer="sgd", learning_rate=0.01)
+    cached = features.load(few_birds, "pooled", weights, settings)
+    head, by_features = train(linear, few_birds, cached, tmp_path, "cached")
+    transfer = Transfer("images", True, stages=(ex3_resnet_birds.Stage(3, "no layer", 1.0),))
+    whole = replace(linear, network="resnet50", transfer=transfer)
+    model, by_images = train(whole, few_birds, few_birds, tmp_path, "whole", weights)
+    for row, other in zip(by_features.history, by_images.history):
+        assert (row["loss"], row["val_loss"]) == pytest.approx((other["loss"], other["val_loss"]), rel=1e-3)
+    for a, b in zip(head.layers[-1].get_weights(), model.layers[-1].get_weights()):
+        assert np.abs(a - b).max() < 1e-3 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_statistics_do_not_move_under_fit_and_others_do(few_birds, tmp_path, frozen):
+    weights = resnet50.read_weights("none")
+    small = few_birds.limit(4)
+    transfer = Transfer("images", frozen_batch_normalization=frozen)
+    experiment = replace(ex3_resnet_birds.FINETUNE, epochs=1, learning_rate=1e-4, transfer=transfer)
+    model, _ = train(experiment, small, small, tmp_path, "bn", weights)
+    backbone = model.get_layer("resnet50")
+    reference = resnet50.build((64, 64, 3))
+    reference.set_weights(weights)
+    for name in ("conv1_bn", "conv3_block2_2_bn", "conv5_block3_3_bn"):
+        before, after = (net.get_layer(name).get_weights()[2:] for net in (reference, backbone))
+        assert all(np.array_equal(a, b) for a, b in zip(before, after)) == frozen
+    kernels = [net.get_layer("conv3_block2_2_conv").get_weights()[0] for net in (reference, backbone)]
+    assert not np.array_equal(*kernels)  # it did learn
+
+
+@pytest.mark.parametrize("kind", classical.CLASSIFIERS)
+@pytest.mark.parametrize("classes", [2, 4])
+def test_scikit_learn_s_classifier_becomes_a_linear_layer(kind, classes):
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % classes
+    points = rng.normal(0, 1, (classes, 20))[labels] * 3 + rng.normal(5, 1, (120, 20))
+    kernel, bias, chosen = classical.solve(kind, points[:90], labels[:90], seed=0)
+    assert kernel.shape == (20, classes)
+    assert chosen in classical.CLASSIFIERS[kind][1]
+    assert ((points[90:] @ kernel + bias).argmax(axis=1) == labels[90:]).mean() > 0.95
+    model = birds.linear((20,), classes)
+    batches = TrainingBatches(points[:90].astype("float32"), labels[:90], classes, Normalization.none(), 32, False, 0)
+    validation = evaluation_batches(points[90:].astype("float32"), labels[90:], classes, Normalization.none())
+    result = classical.fit(model, kind, batches, validation)
+    assert result.history[0]["val_accuracy"] > 0.95
+    assert result.chosen == {"C": chosen}
