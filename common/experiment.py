@@ -71,6 +71,7 @@ class Experiment:
             whose best weights are then evaluated; None trains all epochs and evaluates the last.
         warmup: None, or the part of the steps in which the rate climbs to ``learning_rate``, after
             which it falls to 0 along a cosine; in each stage of a fine-tuning anew.
+        clip_norm: the most that the norm of each weight array's gradient may be; None: any.
         transfer: how ResNet50 is used, if it is.
         reported: the report's numbers, if it has any for this variant.
     """
@@ -89,13 +90,15 @@ class Experiment:
     augment: bool = False
     patience: int | None = None
     warmup: float | None = None
+    clip_norm: float | None = None
     transfer: Transfer | None = None
     reported: Reported | None = None
 
     def settings(self) -> dict:
         """The fields that decide the result, in the types that JSON gives back; what is not used is left out."""
         fields = {key: value for key, value in asdict(self).items() if key not in ("name", "description", "reported")}
-        fields = {key: value for key, value in fields.items() if value is not None or key not in ("warmup", "transfer")}
+        unused = {key for key in ("warmup", "clip_norm", "transfer") if fields[key] is None}
+        fields = {key: value for key, value in fields.items() if key not in unused}
         return json.loads(json.dumps(fields))
 
 

@@ -65,8 +65,8 @@ def compile_model(model: keras.Model, experiment: Experiment, steps_per_epoch: i
     elif experiment.learning_rate_decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(rate, 1, experiment.learning_rate_decay)
     optimizers = {
-        "adam": lambda: keras.optimizers.Adam(rate),
-        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+        "adam": lambda: keras.optimizers.Adam(rate, clipnorm=experiment.clip_norm),
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, clipnorm=experiment.clip_norm),
     }
     model.compile(
         optimizer=optimizers[experiment.optimizer](),

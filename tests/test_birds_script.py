@@ -32,6 +32,7 @@ def test_every_kind_of_variant_leaves_a_whole_run_that_is_not_done_again(quick, 
     assert "ResNet50 looks at" not in again.stdout
 
 
+@pytest.mark.slow
 def test_a_staged_fine_tuning_killed_in_its_second_stage_ends_with_the_same_bytes(quick, tmp_path):
     command = (EX3, *quick, "--variant", "finetune-staged", "--epochs", 6, "--classes", "0-2")
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -24,8 +24,8 @@ def settings(tmp_path):
 
 @pytest.fixture(scope="module")
 def few_birds(drawn_birds):
-    """96 + 96 images of 64×64, of 8 species."""
-    return cub200.read(drawn_birds, "synthetic", 64, "squash").select(tuple(range(8))).limit(12)
+    """40 + 60 images of 64×64, of 4 species."""
+    return cub200.read(drawn_birds, "synthetic", 64, "squash").select(tuple(range(4))).limit(10)
 
 
 def plain_keras(weights, images):
@@ -57,7 +57,7 @@ def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_
     assert np.abs(rough - expected).mean() < 0.03 * expected.mean()
 
 
-@pytest.mark.parametrize("kept", [0, 40, 90_000, 700_000])
+@pytest.mark.parametrize("kept", [40, 700_000])
 def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(few_birds, settings, kept):
     weights = resnet50.read_weights("none")
     features.load(few_birds, "pooled", weights, settings)
@@ -76,7 +76,7 @@ def test_features_are_read_back_and_other_weights_or_images_have_their_own(few_b
     (path,) = (settings.output / "synthetic/features").glob("pooled-*.npy")
     path.write_bytes(path.read_bytes()[:-4] + np.float32(7).tobytes())
     assert np.asarray(features.load(few_birds, "pooled", weights, settings).test_images)[-1, -1] == 7
-    features.load(few_birds.limit(11), "pooled", weights, settings)
+    features.load(few_birds.limit(9), "pooled", weights, settings)
     features.load(few_birds, "pooled", [*weights[:-1], weights[-1] + 1], settings)
     assert len(list((settings.output / "synthetic/features").glob("pooled-*.npy"))) == 3
 
@@ -101,8 +101,8 @@ def train(experiment, data, inputs, tmp_path, name, weights=None):
     rng = np.random.default_rng(0)
     model.layers[-1].set_weights([rng.normal(0, 0.01, (2048, len(data.class_names))), np.zeros(len(data.class_names))])
     normalization = Normalization.none()
-    batches = TrainingBatches(inputs.train_images, data.train_labels, 8, normalization, 32, False, seed=0)
-    validation = evaluation_batches(inputs.test_images, data.test_labels, 8, normalization)
+    batches = TrainingBatches(inputs.train_images, data.train_labels, 4, normalization, 32, False, seed=0)
+    validation = evaluation_batches(inputs.test_images, data.test_labels, 4, normalization)
     return model, training.fit(model, experiment, batches, validation, tmp_path / f"{name}.npz", verbose=0)
 
 
