@@ -13,6 +13,11 @@ from dataclasses import replace
 from common import cli
 from common.experiment import Exercise, Experiment, Reported, Stage, Transfer
 
+LAST_STAGES = ("conv4", "conv5")
+# Pixels of 0..255 give the first convolution a gradient 80 times that of the others. Trained batch
+# normalisation makes the scale of its weights harmless; where that is frozen, a step would destroy it.
+ALL_BUT_CONV1 = ("conv2", "conv3", *LAST_STAGES)
+
 LINEAR = Experiment(
     name="linear",
     description="one linear layer on the pooled features of frozen ResNet50",
@@ -52,7 +57,8 @@ FINETUNE = Experiment(
 SVM = replace(
     LINEAR,
     name="svm",
-    description="a linear support vector machine on the standardised pooled features",
+    description="a linear support vector machine on the pooled features' square roots, standardised",
+    network_options={"square_root": True},
     optimizer="svm",
     epochs=1,
     patience=None,
@@ -61,7 +67,7 @@ SVM = replace(
 LOGISTIC = replace(
     SVM,
     name="logistic",
-    description="logistic regression on the standardised pooled features",
+    description="logistic regression on the pooled features' square roots, standardised",
     optimizer="logistic",
 )
 FINETUNE_FROZEN_BN = replace(
@@ -69,24 +75,22 @@ FINETUNE_FROZEN_BN = replace(
     name="finetune-frozen-bn",
     description="fine-tuning with batch normalisation frozen, augmentation, a rate that warms up and decays",
     augment=True,
-    learning_rate=0.002,
+    learning_rate=0.005,
     learning_rate_decay=0.0,
     warmup=0.1,
-    # Pixels of 0..255 give the first convolution a gradient 80 times that of the others. Trained batch
-    # normalisation makes the scale of its weights harmless, frozen batch normalisation does not.
-    clip_norm=1.0,
-    transfer=Transfer("images", frozen_batch_normalization=True),
+    transfer=Transfer("images", frozen_batch_normalization=True, stages=(Stage(10, ALL_BUT_CONV1, 1.0),)),
     reported=None,
 )
 FINETUNE_STAGED = replace(
     FINETUNE_FROZEN_BN,
     name="finetune-staged",
-    description="the head first (logistic regression), then ResNet50's last stage, then all of it",
+    description="the head first (logistic regression), then ResNet50's last two stages, then all but its first layer",
+    learning_rate=0.002,
     transfer=Transfer(
         "images",
         frozen_batch_normalization=True,
         head="logistic",
-        stages=(Stage(until=3, trains="conv5", rate=1.0), Stage(until=10, trains="all", rate=0.5)),
+        stages=(Stage(6, LAST_STAGES, 1.0), Stage(10, ALL_BUT_CONV1, 0.25)),
     ),
 )
 

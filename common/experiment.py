@@ -21,12 +21,12 @@ class Stage:
 
     Attributes:
         until: the last epoch of the stage, from 1; the last stage goes on to the end of the run.
-        trains: which of ResNet50's layers learn, beside the head: "conv5" (the last stage) or "all".
+        trains: which of ResNet50's layers learn, beside the head: beginnings of their names.
         rate: multiplies the experiment's learning rate.
     """
 
     until: int
-    trains: str
+    trains: tuple[str, ...]
     rate: float
 
 
@@ -58,8 +58,8 @@ class Experiment:
         description: one line for ``--list``.
         network: a name in ``common.models.NETWORKS``.
         network_options: keyword arguments for that network's function.
-        optimizer: "adam" (Keras's defaults) or "sgd" (momentum 0.9, Nesterov); or, for a linear
-            network on pooled features, "svm" or "logistic": scikit-learn's (``common.classical``).
+        optimizer: "adam" (Keras's defaults) or "sgd" (momentum 0.9, Nesterov); or, for a network
+            whose last layer alone has weights, "svm" or "logistic" of scikit-learn (``common.classical``).
         learning_rate: the rate at the first step.
         learning_rate_decay: the rate at step t is ``learning_rate / (1 + learning_rate_decay * t)``.
         epochs: the most epochs a run may take.
@@ -71,7 +71,6 @@ class Experiment:
             whose best weights are then evaluated; None trains all epochs and evaluates the last.
         warmup: None, or the part of the steps in which the rate climbs to ``learning_rate``, after
             which it falls to 0 along a cosine; in each stage of a fine-tuning anew.
-        clip_norm: the most that the norm of each weight array's gradient may be; None: any.
         transfer: how ResNet50 is used, if it is.
         reported: the report's numbers, if it has any for this variant.
     """
@@ -90,14 +89,13 @@ class Experiment:
     augment: bool = False
     patience: int | None = None
     warmup: float | None = None
-    clip_norm: float | None = None
     transfer: Transfer | None = None
     reported: Reported | None = None
 
     def settings(self) -> dict:
         """The fields that decide the result, in the types that JSON gives back; what is not used is left out."""
         fields = {key: value for key, value in asdict(self).items() if key not in ("name", "description", "reported")}
-        unused = {key for key in ("warmup", "clip_norm", "transfer") if fields[key] is None}
+        unused = {key for key in ("warmup", "transfer") if fields[key] is None}
         fields = {key: value for key, value in fields.items() if key not in unused}
         return json.loads(json.dumps(fields))
 

@@ -12,12 +12,12 @@ def layer_table(model: keras.Model) -> str:
     Sizes are the side of a square image, or the number of features; channels stand on
     convolutions only. Parameters include moving statistics, as ``Model.count_params`` does.
     """
-    shown = [layer for layer in model.layers if not isinstance(layer, WITHOUT_A_LINE)]
+    shown = [layer for layer in model.operations if not isinstance(layer, WITHOUT_A_LINE)]
     lines = ["| no. | layer | kernel | size | channels |", "|---|---|---|---|---|"]
     for number, layer in enumerate(shown, start=1):
         name = _name(layer)
         if isinstance(layer, keras.layers.Add):
-            name += f" (the output of {_shortcut(layer, shown)})"
+            name += f" ({_shortcut(number, layer, shown)})"
         lines.append(f"| {number} | {name} | {_kernel(layer)} | {_size(layer)} | {_channels(layer)} |")
     lines += ["", f"{model.count_params():,} parameters"]
     return "\n".join(lines) + "\n"
@@ -36,25 +36,32 @@ def _name(layer) -> str:
     return name
 
 
-def _shortcut(addition, shown) -> int:
-    """The line whose output an addition adds to that of the line before it."""
-    return min(n for n, layer in enumerate(shown, start=1) if any(layer.output is x for x in addition.input))
+def _shortcut(number, addition, shown) -> str:
+    """Whose outputs an addition adds to that of the line before it."""
+    lines = {id(tensor): n for n, layer in enumerate(shown, start=1) for tensor in _list(layer.output)}
+    others = sorted({lines[id(tensor)] for tensor in addition.input} - {number - 1})
+    return f"the output of {others[0]}" if len(others) == 1 else f"the outputs of {others[0]} and {others[1]}"
 
 
 def _kernel(layer) -> str:
     if isinstance(layer, keras.layers.Conv2D):
         return str(layer.kernel_size[0])
-    if isinstance(layer, keras.layers.MaxPooling2D):
+    if isinstance(layer, (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)):
         return str(layer.pool_size[0])
+    if isinstance(layer, keras.layers.UpSampling2D):
+        return str(layer.size[0])
     return "-"
 
 
 def _size(layer) -> str:
-    inputs = layer.input[0] if isinstance(layer.input, list) else layer.input
-    return f"{inputs.shape[1]} → {layer.output.shape[1]}"
+    return f"{_list(layer.input)[0].shape[1]} → {_list(layer.output)[0].shape[1]}"
 
 
 def _channels(layer) -> str:
     if isinstance(layer, keras.layers.Conv2D):
         return f"{layer.input.shape[-1]} → {layer.output.shape[-1]}"
     return "-"
+
+
+def _list(tensors) -> list:
+    return tensors if isinstance(tensors, list) else [tensors]

@@ -50,7 +50,7 @@ def compile_model(model: keras.Model, experiment: Experiment, steps_per_epoch: i
     """Categorical cross-entropy on logits, accuracy, and a fresh optimizer for the stage of this epoch (from 0)."""
     rate, epochs = experiment.learning_rate, experiment.epochs
     if experiment.transfer and experiment.transfer.input == "images":
-        stages = experiment.transfer.stages or (Stage(epochs, "all", 1.0),)
+        stages = experiment.transfer.stages or (Stage(epochs, ("conv",), 1.0),)
         starts = stage_starts(experiment)
         number = max(n for n, start in enumerate(starts) if start <= epoch)
         birds.set_trainable(model, stages[number].trains, experiment.transfer.frozen_batch_normalization)
@@ -65,8 +65,8 @@ def compile_model(model: keras.Model, experiment: Experiment, steps_per_epoch: i
     elif experiment.learning_rate_decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(rate, 1, experiment.learning_rate_decay)
     optimizers = {
-        "adam": lambda: keras.optimizers.Adam(rate, clipnorm=experiment.clip_norm),
-        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, clipnorm=experiment.clip_norm),
+        "adam": lambda: keras.optimizers.Adam(rate),
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
     }
     model.compile(
         optimizer=optimizers[experiment.optimizer](),

@@ -50,6 +50,28 @@ def test_a_staged_fine_tuning_killed_in_its_second_stage_ends_with_the_same_byte
     assert_same_run(whole / run, killed / run)
 
 
+@pytest.mark.slow
+def test_an_extraction_killed_at_any_moment_goes_on_to_the_same_bytes(quick, tmp_path):
+    command = (EX3, *quick, "--variant", "convolutional", "--epochs", 1, "--image-size", 224, "--output")
+    whole, killed = (tmp_path / name / "synthetic" for name in ("whole", "killed"))
+    assert run_script(*command, whole.parent).returncode == 0
+    (features,) = (whole / "features").glob("map-*.npy")
+    size = features.stat().st_size
+    partial = killed / "features" / f".{features.name}.partial"
+    for part in (0.0, 0.3, 0.7):
+        process = script_process(*command, killed.parent)
+        while not (partial.exists() and partial.stat().st_size > part * size):
+            assert process.poll() is None
+        process.kill()
+        process.communicate()
+        assert visible_files(killed) == []
+    assert part * size < partial.stat().st_size < size
+    assert run_script(*command, killed.parent).returncode == 0
+    assert (killed / "features" / features.name).read_bytes() == features.read_bytes()
+    run = "ex3_resnet_birds/convolutional/seed-0"
+    assert_same_run(whole / run, killed / run)
+
+
 def test_bad_weights_and_bad_sizes_are_one_line(quick, tmp_path):
     missing = tmp_path / "no.weights.h5"
     assert_error(run_script(EX3, *quick, "--weights", missing), "is not a file")
@@ -82,10 +104,26 @@ def test_tables_are_the_report_s():
 
 
 def test_wide_and_residual_are_the_report_s():
-    tables = run_script(BONUS, "--table", "--variant", "all").stdout
+    tables = run_script(BONUS, "--table", "--variant", "wide", "residual").stdout
     assert tables.count("2,259,737 parameters") == 2
     wide, residual = tables.split("residual\n")
     assert "Add" not in wide
     assert "| 8 | Add (the output of 3) | - | 32 → 32 | - |" in residual
     assert "| 19 | Add (the output of 14) | - | 16 → 16 | - |" in residual
     assert "| 28 | Linear | - | 512 → 25 | - |" in residual
+
+
+def test_the_next_steps_change_the_modules_and_keep_the_rest():
+    tables = run_script(BONUS, "--table", "--variant", "bottleneck", "deeper", "deeper-3", "self-calibrated").stdout
+    bottleneck, deeper, deeper_3, calibrated = tables.split("| no.")[1:]
+    for table, last, modules in ((bottleneck, 64, 5), (deeper, 48, 2), (deeper_3, 40, 3), (calibrated, 64, 1)):
+        assert f"Linear | - | {64 * last} → 512 | - |" in table
+        shortcuts = table.count("Add (the output of")
+        assert shortcuts == 2 * modules
+    assert bottleneck.count("| 1 | 32 → 32 | 32 → 16 |") == bottleneck.count("| 1 | 32 → 32 | 16 → 32 |") == 5
+    assert bottleneck.count("Conv2D, same padding | 3 | 16 → 16 | 32 → 32 |") == 5
+    # In each of four convolutions: one of pooled channels, three of half the channels in full size.
+    assert calibrated.count("AveragePooling2D | 4 | 32 → 8 |") == 2
+    assert calibrated.count("AveragePooling2D | 2 | 16 → 8 |") == 2
+    assert calibrated.count("Conv2D, same padding | 3 | 32 → 32 | 16 → 16 |") == 6
+    assert calibrated.count("Multiply") == calibrated.count("Add (the outputs of") == 4

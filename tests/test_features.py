@@ -147,9 +147,12 @@ def test_scikit_learn_s_classifier_becomes_a_linear_layer(kind, classes):
     assert kernel.shape == (20, classes)
     assert chosen in classical.CLASSIFIERS[kind][1]
     assert ((points[90:] @ kernel + bias).argmax(axis=1) == labels[90:]).mean() > 0.95
-    model = birds.linear((20,), classes)
-    batches = TrainingBatches(points[:90].astype("float32"), labels[:90], classes, Normalization.none(), 32, False, 0)
-    validation = evaluation_batches(points[90:].astype("float32"), labels[90:], classes, Normalization.none())
+    model = birds.linear((20,), classes, square_root=True)
+    squares = (np.maximum(points, 0) ** 2).astype("float32")
+    batches = TrainingBatches(squares[:90], labels[:90], classes, Normalization.none(), 32, False, seed=0)
+    validation = evaluation_batches(squares[90:], labels[90:], classes, Normalization.none())
     result = classical.fit(model, kind, batches, validation)
     assert result.history[0]["val_accuracy"] > 0.95
+    kernel, _, chosen = classical.solve(kind, np.maximum(points[:90], 0), labels[:90], seed=0)
     assert result.chosen == {"C": chosen}
+    assert np.allclose(model.layers[-1].kernel, kernel, rtol=1e-2, atol=1e-3 * np.abs(kernel).max())

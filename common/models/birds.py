@@ -9,10 +9,15 @@ from common.models.layers import FusedBatchNormalization, ResNetPreprocessing
 DROPOUT = 0.4
 
 
-def linear(input_shape: tuple[int], classes: int) -> Model:
-    """One linear layer, from pooled features (batch, 2048) to logits (batch, classes) in float32."""
+def linear(input_shape: tuple[int], classes: int, *, square_root: bool = False) -> Model:
+    """One linear layer, from pooled features (batch, 2048), 0 or above, to logits (batch, classes) in float32.
+
+    Args:
+        square_root: the layer sees the features' square roots, in which the few large ones weigh less
+            (Perronnin et al. 2010, "Improving the Fisher Kernel for Large-Scale Image Classification").
+    """
     inputs = layers.Input(input_shape)
-    return Model(inputs, _logits(inputs, classes))
+    return Model(inputs, _logits(keras.ops.sqrt(inputs) if square_root else inputs, classes))
 
 
 def fully_connected(input_shape: tuple[int], classes: int) -> Model:
@@ -42,18 +47,18 @@ def resnet50_classifier(input_shape: tuple[int, int, int], classes: int) -> Mode
     return Model(inputs, _logits(x, classes))
 
 
-def set_trainable(model: Model, trains: str, frozen_batch_normalization: bool) -> None:
+def set_trainable(model: Model, trains: tuple[str, ...], frozen_batch_normalization: bool) -> None:
     """Says which layers of ``resnet50_classifier`` learn; to be compiled afterwards.
 
     A layer that does not learn computes in inference mode, also under ``fit``.
 
     Args:
-        trains: "all", or the beginning of the names of the layers that learn, such as "conv5".
+        trains: the beginnings of the names of the layers that learn, such as "conv5".
         frozen_batch_normalization: no batch normalisation learns.
     """
     for layer in model.get_layer("resnet50").layers:
         is_frozen = frozen_batch_normalization and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = (trains == "all" or layer.name.startswith(trains)) and not is_frozen
+        layer.trainable = layer.name.startswith(trains) and not is_frozen
 
 
 def _three_layers(x, classes: int):
