@@ -30,10 +30,39 @@ WIDE = replace(
     reported=Reported(loss=0.9592517614364624, accuracy=0.7027999758720398, figures=(27, 28)),
 )
 
+# The report's next steps, at about the multiply-adds of the residual network: more of what is cheaper, or narrower.
+BOTTLENECK = replace(
+    RESIDUAL,
+    name="bottleneck",
+    description="five modules a size, each 1×1, 3×3, 1×1 with half the channels inside",
+    network_options={"modules": 5, "module": "bottleneck"},
+    reported=None,
+)
+DEEPER = replace(
+    RESIDUAL,
+    name="deeper",
+    description="two modules a size in place of one, three quarters as wide",
+    network_options={"modules": 2, "widths": [24, 48]},
+    reported=None,
+)
+DEEPER_3 = replace(
+    DEEPER,
+    name="deeper-3",
+    description="three modules a size, five eighths as wide",
+    network_options={"modules": 3, "widths": [20, 40]},
+)
+SELF_CALIBRATED = replace(
+    RESIDUAL,
+    name="self-calibrated",
+    description="self-calibrated convolutions in place of the modules' 3×3 ones",
+    network_options={"module": "self-calibrated"},
+    reported=None,
+)
+
 EXERCISE = Exercise(
     name="bonus_residual",
-    description="The bonus: a wide BaseNet, plain and with residual connections.",
-    experiments=(WIDE, RESIDUAL),
+    description="The bonus: a wide BaseNet, plain and with residual connections, and what follows from it.",
+    experiments=(WIDE, RESIDUAL, BOTTLENECK, DEEPER, DEEPER_3, SELF_CALIBRATED),
     default=("residual",),
 )
 

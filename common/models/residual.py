@@ -1,6 +1,6 @@
-"""The report's bonus: a BaseNet wide enough for residual connections."""
+"""The report's bonus, a BaseNet wide enough for residual connections, and what it names as next steps."""
 
-from keras import Model, layers
+from keras import Model, layers, ops
 
 from common.models.layers import FusedBatchNormalization
 
@@ -10,40 +10,90 @@ def residual(
     classes: int,
     *,
     shortcuts: bool = True,
+    widths: tuple[int, int] = (32, 64),
+    modules: int = 1,
+    module: str = "plain",
     dropout: tuple[float, float] = (0.25, 0.5),
 ) -> Model:
-    """Two stages of a 5×5 convolution and one residual module, then two fully connected layers.
+    """Two stages of a 5×5 convolution and residual modules, then two fully connected layers.
 
-    A module is two 3×3 convolutions whose output is added to its input (He et al. 2015,
-    arXiv:1512.03385); as the report has it, batch normalisation and ReLU follow the addition.
+    A module's output is added to its input (He et al. 2015, arXiv:1512.03385); as the report has it,
+    batch normalisation and ReLU follow the addition.
 
     Args:
         input_shape: (height, width, channels), at least 4×4.
         classes: number of outputs.
         shortcuts: False leaves the additions out: the plain, wide network.
+        widths: channels of the first and of the second stage.
+        modules: residual modules a stage.
+        module: a key of ``MODULES``.
         dropout: rates before the first and before the second fully connected layer.
 
     Returns:
         A model from float images (batch, height, width, channels) to logits (batch, classes) in
-        float32: 2,259,737 parameters for 32×32×3 and 25 classes, with or without shortcuts.
+        float32: 2,259,737 parameters for 32×32×3 and 25 classes, with or without shortcuts, as the
+        arguments stand here.
     """
-
-    def activate(x):
-        return layers.ReLU()(FusedBatchNormalization()(x))
-
-    def convolve(x, filters, kernel_size):
-        return layers.Conv2D(filters, kernel_size, padding="same")(x)
-
     inputs = layers.Input(input_shape)
     x = inputs
-    for filters in (32, 64):
-        shortcut = activate(convolve(x, filters, 5))
-        x = convolve(activate(convolve(shortcut, filters, 3)), filters, 3)
-        if shortcuts:
-            x = layers.Add()([x, shortcut])
-        x = layers.MaxPooling2D(2)(activate(x))
+    for filters in widths:
+        x = _activate(_convolve(x, filters, 5))
+        for _ in range(modules):
+            shortcut = x
+            x = MODULES[module](x)
+            if shortcuts:
+                x = layers.Add()([x, shortcut])
+            x = _activate(x)
+        x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(layers.Dropout(dropout[0])(x))
-    x = activate(layers.Dense(512)(x))
+    x = _activate(layers.Dense(512)(x))
     # Logits stay in float32 under mixed precision, so that the loss does.
     outputs = layers.Dense(classes, dtype="float32")(layers.Dropout(dropout[1])(x))
     return Model(inputs, outputs)
+
+
+def _activate(x):
+    return layers.ReLU()(FusedBatchNormalization()(x))
+
+
+def _convolve(x, filters, kernel_size):
+    return layers.Conv2D(filters, kernel_size, padding="same")(x)
+
+
+def _plain(x):
+    """Two 3×3 convolutions."""
+    filters = x.shape[-1]
+    return _convolve(_activate(_convolve(x, filters, 3)), filters, 3)
+
+
+def _bottleneck(x):
+    """1×1 to half the channels, 3×3, 1×1 back (He et al. 2015, which goes to a quarter of many more channels)."""
+    filters = x.shape[-1]
+    x = _activate(_convolve(x, filters // 2, 1))
+    return _convolve(_activate(_convolve(x, filters // 2, 3)), filters, 1)
+
+
+def _self_calibrated(x):
+    """Two self-calibrated convolutions."""
+    return _calibrate(_activate(_calibrate(x)))
+
+
+def _calibrate(x):
+    """A self-calibrated convolution.
+
+    Source: Liu et al., CVPR 2020, "Improving Convolutional Networks With Self-Calibrated Convolutions".
+
+    Half of the channels are convolved plainly. The other half is convolved, gated, and convolved again;
+    the gate looks further: at a convolution of the pooled image.
+    """
+    half = x.shape[-1] // 2
+    # By 4, as in the paper, at 32×32; by 2 at 16×16, where 4 would leave a third of the image under each kernel.
+    rate = 4 if x.shape[1] >= 32 else 2
+    calibrated, plain = ops.split(x, 2, axis=-1)
+    context = FusedBatchNormalization()(_convolve(layers.AveragePooling2D(rate)(calibrated), half, 3))
+    gate = layers.Activation("sigmoid")(layers.Add()([calibrated, layers.UpSampling2D(rate)(context)]))
+    gated = layers.Multiply()([FusedBatchNormalization()(_convolve(calibrated, half, 3)), gate])
+    return layers.Concatenate()([_convolve(gated, half, 3), _convolve(plain, half, 3)])
+
+
+MODULES = {"plain": _plain, "bottleneck": _bottleneck, "self-calibrated": _self_calibrated}
