@@ -3,13 +3,16 @@
     python benchmarks/training_speed.py --data-dir data
     python benchmarks/training_speed.py --dataset synthetic --precision float32
 
-Three ways take turns, an epoch each (training and validation), after one epoch that is not counted:
+Three ways, and a part of the work, take turns, an epoch each (training and validation), after one epoch
+that is not counted:
 
 - suite: this repository.
 - stock: ``ImageDataGenerator``, Keras's own layers, ``model.fit``, in the same process and so with the
   same TensorFlow settings (oneDNN and deterministic kernels on).
 - stock, defaults: the same in a process of its own with TensorFlow as it comes. On processors without
   VNNI or AMX instructions TensorFlow leaves oneDNN off.
+- convolutions: those of the epoch's training steps alone, forward and both gradients, on random numbers:
+  what is left of an epoch if all else cost nothing.
 
 Prints medians and their ratios, and writes all seconds as JSON.
 """
@@ -38,7 +41,7 @@ NETWORKS = {
     "improved": ex2_improvements.DROPOUT,
     "residual": bonus_residual.RESIDUAL,
 }
-WAYS = ("suite", "stock", "stock, defaults")
+WAYS = ("suite", "stock", "stock, defaults", "convolutions")
 
 
 def prepare(arguments, network: str, precision: str):
@@ -102,6 +105,47 @@ def stock_epochs(arguments, network: str, precision: str):
     return lambda number: model.fit(flow, validation_data=held_out, verbose=0)
 
 
+def convolution_epochs(arguments, network: str, precision: str):
+    """A function that computes an epoch's convolutions, forward and both gradients, and nothing else."""
+    import keras
+    import tensorflow as tf
+
+    from common import models
+
+    experiment, data, (train, _) = prepare(arguments, network, precision)
+    model = models.build(experiment, data.train_images.shape[1:], 25)
+    steps = math.ceil(len(train) / experiment.batch_size)
+    dtype = tf.bfloat16 if precision == "bfloat16" else tf.float32
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+
+    def random(*shape):
+        return tf.cast(tf.random.stateless_normal(shape, [0, 0]), dtype)
+
+    arrays = []
+    for layer in convolutions:
+        x, output = (random(experiment.batch_size, *tensor.shape[1:]) for tensor in (layer.input, layer.output))
+        arrays.append((x, random(*layer.kernel.shape), output))
+
+    @tf.function
+    def step(arrays):
+        results = []
+        for number, (layer, (x, kernel, gradient)) in enumerate(zip(convolutions, arrays)):
+            options = {"strides": [1, *layer.strides, 1], "padding": layer.padding.upper()}
+            results.append(tf.nn.conv2d(x, kernel, **options))
+            for_kernel = {"input": x, "filter_sizes": kernel.shape, "out_backprop": gradient}
+            results.append(tf.raw_ops.Conv2DBackpropFilter(**for_kernel, **options))
+            if number:  # nothing asks for the gradient of the images
+                for_input = {"input_sizes": x.shape, "filter": kernel, "out_backprop": gradient}
+                results.append(tf.raw_ops.Conv2DBackpropInput(**for_input, **options))
+        return [result[0, 0, 0, 0] for result in results]  # so that none is left out
+
+    def run_epoch(number: int):
+        for _ in range(steps):
+            step(arrays)[0].numpy()
+
+    return run_epoch
+
+
 def seconds(run_epoch, number: int) -> float:
     start = time.perf_counter()
     run_epoch(number)
@@ -140,11 +184,17 @@ class DefaultsProcess:
 
 def measure(arguments, network: str, precision: str) -> dict[str, list[float]]:
     """Seconds of each counted epoch, by way."""
-    suite, stock = (make(arguments, network, precision) for make in (suite_epochs, stock_epochs))
+    ways = (suite_epochs, stock_epochs, convolution_epochs)
+    suite, stock, convolutions = (make(arguments, network, precision) for make in ways)
     defaults = DefaultsProcess(network, precision)
     result = {way: [] for way in WAYS}
     for number in range(arguments.epochs + 1):
-        turn = (seconds(suite, number), seconds(stock, number), defaults.epoch_seconds())
+        turn = (
+            seconds(suite, number),
+            seconds(stock, number),
+            defaults.epoch_seconds(),
+            seconds(convolutions, number),
+        )
         if number:
             for way, value in zip(WAYS, turn):
                 result[way].append(round(value, 3))
@@ -170,13 +220,13 @@ def main() -> None:
 
     device = tensorflow_setup.configure()
     print(f"{arguments.dataset}, {device}, median seconds of {arguments.epochs} epochs\n")
-    print("| network | precision | suite | stock | stock, defaults | stock ÷ suite | defaults ÷ suite |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print("| network | precision | suite | stock | stock, defaults | convolutions | stock ÷ suite | defaults ÷ suite |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     report = {"dataset": arguments.dataset, "device": device, "epochs": arguments.epochs, "rows": []}
     for network in arguments.network:
         for precision in arguments.precision:
             times = measure(arguments, network, precision)
-            suite, stock, defaults = (statistics.median(times[way]) for way in WAYS)
+            suite, stock, defaults, convolutions = (statistics.median(times[way]) for way in WAYS)
             report["rows"].append(
                 {
                     "network": network,
@@ -187,7 +237,7 @@ def main() -> None:
                 }
             )
             print(
-                f"| {network} | {precision} | {suite:.2f} | {stock:.2f} | {defaults:.2f} "
+                f"| {network} | {precision} | {suite:.2f} | {stock:.2f} | {defaults:.2f} | {convolutions:.2f} "
                 f"| {stock / suite:.2f} | {defaults / suite:.2f} |",
                 flush=True,
             )
