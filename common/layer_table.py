@@ -1,5 +1,7 @@
 """A network in the report's table format."""
 
+import math
+
 import keras
 
 NAMES = {keras.layers.ReLU: "Relu", keras.layers.Dense: "Linear"}
@@ -21,6 +23,17 @@ def layer_table(model: keras.Model) -> str:
         lines.append(f"| {number} | {name} | {_kernel(layer)} | {_size(layer)} | {_channels(layer)} |")
     lines += ["", f"{model.count_params():,} parameters"]
     return "\n".join(lines) + "\n"
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Multiplications, each with its addition, that convolutions and linear layers take for one image."""
+    count = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            count += math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
+        elif isinstance(layer, keras.layers.Dense):
+            count += math.prod(layer.kernel.shape)
+    return count
 
 
 def _name(layer) -> str:

@@ -2,8 +2,10 @@
 
     python docs/publish_results.py --output results
 
-Text files and pictures only: no weights, no predictions. The tables stand between the README's
-``<!-- results: SCRIPT -->`` and ``<!-- end -->`` marks.
+Text files and pictures only: no weights, no predictions; bfloat16 runs in a folder of their own. The
+tables stand between the README's ``<!-- results: SCRIPT PRECISION -->`` (what each variant reaches, beside
+the report) or ``<!-- comparison: SCRIPT PRECISION VARIANT -->`` (what each network costs and reaches, beside
+that variant) and ``<!-- end -->`` marks.
 """
 
 import argparse
@@ -16,10 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from scipy.stats import ttest_rel  # noqa: E402
+
 import bonus_residual  # noqa: E402
 import ex1_basenet  # noqa: E402
 import ex2_improvements  # noqa: E402
 import ex3_resnet_birds  # noqa: E402
+from common import models  # noqa: E402
+from common.layer_table import multiply_adds  # noqa: E402
 from common.results import Run, read_run  # noqa: E402
 from common.summary import mean_and_deviation, on_the_report_s_images  # noqa: E402
 
@@ -27,47 +33,99 @@ SCRIPTS = (ex1_basenet, ex2_improvements, ex3_resnet_birds, bonus_residual)
 EXERCISES = {script.EXERCISE.name: script.EXERCISE for script in SCRIPTS}
 PUBLISHED = (".json", ".csv", ".md", ".png")
 EVIDENCE = ROOT / "docs" / "results"
-MARKS = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- (results|comparison): ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def publish(output: Path) -> None:
     """Copies the runs that are the exercises' own (no flag but ``--precision`` changed them), and the comparisons.
 
-    What was published of an exercise before goes first, if there are runs of it now.
+    What was published of an exercise in a precision before goes first, if there are runs of it now.
     """
     for name, exercise in EXERCISES.items():
-        source, target = output / exercise.dataset / name, EVIDENCE / exercise.dataset / name
-        if not source.is_dir():
-            continue
-        shutil.rmtree(target, ignore_errors=True)
-        folders = [source]
-        for experiment in exercise.experiments:
-            runs = map(read_run, sorted((source / experiment.name).glob("seed-*")))
-            folders += [run.folder for run in runs if _is_own(run, experiment)]
-        for folder in folders:
-            to = target / folder.relative_to(source)
-            to.mkdir(parents=True, exist_ok=True)
-            for path in folder.iterdir():
-                if path.is_file() and path.suffix in PUBLISHED:
-                    shutil.copyfile(path, to / path.name)
+        source = output / exercise.dataset / name
+        runs = [
+            run
+            for experiment in exercise.experiments
+            for run in map(read_run, sorted((source / experiment.name).glob("seed-*")))
+            if _is_own(run, experiment)
+        ]
+        for precision in {run.config["precision"] for run in runs}:
+            target = _evidence(name, precision)
+            shutil.rmtree(target, ignore_errors=True)
+            for folder in (source, *(run.folder for run in runs if run.config["precision"] == precision)):
+                to = target / folder.relative_to(source)
+                to.mkdir(parents=True, exist_ok=True)
+                for path in folder.iterdir():
+                    if path.is_file() and path.suffix in PUBLISHED:
+                        shutil.copyfile(path, to / path.name)
+
+
+def _evidence(script: str, precision: str) -> Path:
+    root = EVIDENCE if precision == "float32" else EVIDENCE / precision
+    return root / EXERCISES[script].dataset / script
+
+
+def _published(script: str, precision: str) -> dict[str, list[Run]]:
+    """Runs by the name of the variant, in the exercise's order."""
+    names = [experiment.name for experiment in EXERCISES[script].experiments]
+    found = {name: sorted((_evidence(script, precision) / name).glob("seed-*")) for name in names}
+    return {name: [read_run(folder) for folder in folders] for name, folders in found.items() if folders}
 
 
 def _is_own(run: Run, experiment) -> bool:
     return on_the_report_s_images(run) and run.config["experiment"] == experiment.settings()
 
 
-def table(script: str) -> str:
+def results(script: str, precision: str) -> str:
     """Markdown: a line for each variant, mean ± sample standard deviation over its published seeds."""
     lines = [
-        "| variant | seeds | precision | epochs | test loss | report | test accuracy | report | difference "
+        "| variant | seeds | epochs | validation accuracy | test loss | report | test accuracy | report | difference "
         "| seconds a run | pictures |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for experiment in EXERCISES[script].experiments:
-        folders = sorted((EVIDENCE / EXERCISES[script].dataset / script / experiment.name).glob("seed-*"))
-        if folders:
-            lines.append(_row(experiment, [read_run(folder) for folder in folders]))
+    runs = _published(script, precision)
+    lines += [_row(each, runs[each.name]) for each in EXERCISES[script].experiments if each.name in runs]
     return "\n".join(lines) + "\n"
+
+
+def comparison(script: str, precision: str, reference: str) -> str:
+    """Markdown: what each network costs, and how far its accuracy is from the reference's on the same seeds.
+
+    The interval is that of Student's paired t-test, 95 %.
+    """
+    lines = [
+        "| variant | parameters | multiply-adds | seconds an epoch | validation accuracy | test accuracy "
+        f"| difference to `{reference}` (95 % interval) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    runs = _published(script, precision)
+    for experiment in EXERCISES[script].experiments:
+        if experiment.name not in runs:
+            continue
+        of_variant = runs[experiment.name]
+        difference = _paired(of_variant, runs[reference]) if experiment.name != reference else "-"
+        epochs = [seconds for run in of_variant for seconds in run.timing["epoch_seconds"]]
+        accuracies = ([run.metrics[key] for run in of_variant] for key in ("val_accuracy", "test_accuracy"))
+        cells = [
+            f"`{experiment.name}`",
+            f"{of_variant[0].metrics['parameters']:,}",
+            f"{multiply_adds(models.build(experiment, (32, 32, 3), 25)) / 1e6:.1f} M",
+            f"{statistics.median(epochs):.1f}",
+            *map(mean_and_deviation, accuracies),
+            difference,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _paired(runs: list[Run], others: list[Run]) -> str:
+    by_seed = {run.seed: run.metrics["test_accuracy"] for run in others}
+    pairs = [(run.metrics["test_accuracy"], by_seed[run.seed]) for run in runs if run.seed in by_seed]
+    mean = statistics.mean(a - b for a, b in pairs)
+    if len(pairs) < 2:
+        return f"{mean:+.4f}"
+    low, high = ttest_rel(*zip(*pairs)).confidence_interval(0.95)
+    return f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def _row(experiment, runs: list[Run]) -> str:
@@ -77,8 +135,8 @@ def _row(experiment, runs: list[Run]) -> str:
     cells = [
         f"`{experiment.name}`",
         ", ".join(str(run.seed) for run in runs),
-        ", ".join(dict.fromkeys(run.config["precision"] for run in runs)),
         ", ".join(str(epochs) for epochs in dict.fromkeys(run.metrics["epochs"] for run in runs)),
+        mean_and_deviation([run.metrics["val_accuracy"] for run in runs]),
         mean_and_deviation([run.metrics["test_loss"] for run in runs]),
         f"{reported.loss:.4f}" if reported else "-",
         mean_and_deviation(accuracies),
@@ -94,7 +152,9 @@ def _row(experiment, runs: list[Run]) -> str:
 def write_readme(path: Path) -> None:
     """Puts a fresh table between each pair of marks."""
     text = path.read_text(encoding="utf-8")
-    path.write_text(MARKS.sub(lambda match: match[1] + table(match[2]) + match[3], text), encoding="utf-8")
+    tables = {"results": results, "comparison": comparison}
+    text = MARKS.sub(lambda match: match[1] + tables[match[2]](*match[3].split()) + match[4], text)
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

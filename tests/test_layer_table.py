@@ -3,7 +3,7 @@ import pytest
 import ex1_basenet
 import ex2_improvements
 from common import models
-from common.layer_table import layer_table
+from common.layer_table import layer_table, multiply_adds
 
 BASENET = """
 | 1 | Conv2D | 5 | 32 → 28 | 3 → 6 |
@@ -75,3 +75,9 @@ def test_each_variant_of_exercise_2_adds_its_layers():
     assert after[:3] == ["Conv2D", "Relu", "BatchNormalization"]
     assert layers_of(ex2_improvements.DEPTH) == layers_of(ex2_improvements.EARLY_STOPPING_NO_DROPOUT)
     assert [n for n in layers_of(ex2_improvements.DROPOUT) if n != "Dropout"] == layers_of(ex2_improvements.DEPTH)
+
+
+def test_multiply_adds_are_those_of_convolutions_and_linear_layers():
+    model = models.build(ex1_basenet.ADAM, (32, 32, 3), 25)
+    first, second = 28 * 28 * 6 * 5 * 5 * 3, 10 * 10 * 16 * 5 * 5 * 6
+    assert multiply_adds(model) == first + second + 400 * 50 + 50 * 25
