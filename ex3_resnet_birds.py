@@ -50,7 +50,7 @@ FINETUNE = Experiment(
     learning_rate=0.01,
     learning_rate_decay=1e-6,
     epochs=10,
-    batch_size=32,  # 64 would take over 4 GB of memory
+    parts=4,  # a whole batch of 64 would take over 4 GB of memory
     transfer=Transfer("images"),
     reported=Reported(loss=2.258345603942871, accuracy=0.4477415084838867, figures=(25, 26)),
 )
@@ -75,6 +75,8 @@ FINETUNE_FROZEN_BN = replace(
     name="finetune-frozen-bn",
     description="fine-tuning with batch normalisation frozen, augmentation, a rate that warms up and decays",
     augment=True,
+    batch_size=32,
+    parts=2,
     learning_rate=0.005,
     learning_rate_decay=0.0,
     warmup=0.1,

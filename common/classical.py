@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from common.errors import UserError
 from common.evaluation import evaluate
 from common.pipeline import TrainingBatches
 from common.training import Training
@@ -32,8 +33,16 @@ def solve(kind: str, features: np.ndarray, labels: np.ndarray, seed: int) -> tup
     Args:
         kind: "svm" (one against the rest) or "logistic" (multinomial).
         features: float (images, features).
-        labels: int (images,), every class at least ``FOLDS`` times.
+        labels: int (images,).
+
+    Raises:
+        UserError: a class has fewer than ``FOLDS`` images.
     """
+    if (fewest := np.bincount(labels).min()) < FOLDS:
+        raise UserError(
+            f"a class has {fewest} training images, too few for cross-validation with {FOLDS} parts; "
+            "change --limit or --validation-fraction"
+        )
     make, grid = CLASSIFIERS[kind]
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     pipeline = Pipeline([("scaler", StandardScaler()), ("classifier", make(seed))])

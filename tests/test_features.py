@@ -137,6 +137,11 @@ def test_frozen_statistics_do_not_move_under_fit_and_others_do(few_birds, tmp_pa
     assert not np.array_equal(*kernels)  # it did learn
 
 
+def test_too_few_images_for_cross_validation_say_so():
+    with pytest.raises(UserError, match="2 training images, too few"):
+        classical.solve("logistic", np.ones((6, 4)), np.arange(6) // 2, seed=0)
+
+
 @pytest.mark.parametrize("kind", classical.CLASSIFIERS)
 @pytest.mark.parametrize("classes", [2, 4])
 def test_scikit_learn_s_classifier_becomes_a_linear_layer(kind, classes):
