@@ -59,10 +59,65 @@ SELF_CALIBRATED = replace(
     reported=None,
 )
 
+# Past the report: how the residual network is trained, one step at a time, each with the steps before it.
+LABEL_SMOOTHING = replace(
+    RESIDUAL,
+    name="label-smoothing",
+    description="the residual network with a tenth of each label spread over all classes",
+    label_smoothing=0.1,
+    reported=None,
+)
+SCHEDULE = replace(
+    LABEL_SMOOTHING,
+    name="schedule",
+    description="all 80 epochs; the learning rate warms up to 0.003 and falls to 0 along a cosine",
+    learning_rate=0.003,
+    warmup=0.1,
+    patience=None,
+)
+WEIGHT_DECAY = replace(
+    SCHEDULE,
+    name="weight-decay",
+    description="decoupled weight decay of 0.05 (AdamW)",
+    weight_decay=0.05,
+)
+CUTMIX = replace(
+    WEIGHT_DECAY,
+    name="cutmix",
+    description="every other training image gets a part of another one",
+    cutmix=0.5,
+)
+FLIP_AVERAGE = replace(
+    CUTMIX,
+    name="flip-average",
+    description="what the network says of an image is averaged with what it says of its mirror image",
+    flip_average=True,
+)
+CHAMPION = replace(
+    FLIP_AVERAGE,
+    name="champion",
+    description="the same training, longer, of a residual network with more channels and global average pooling",
+    network="compact",
+    epochs=120,
+)
+
 EXERCISE = Exercise(
     name="bonus_residual",
     description="The bonus: a wide BaseNet, plain and with residual connections, and what follows from it.",
-    experiments=(WIDE, RESIDUAL, BOTTLENECK, DEEPER, DEEPER_3, SELF_CALIBRATED),
+    experiments=(
+        WIDE,
+        RESIDUAL,
+        BOTTLENECK,
+        DEEPER,
+        DEEPER_3,
+        SELF_CALIBRATED,
+        LABEL_SMOOTHING,
+        SCHEDULE,
+        WEIGHT_DECAY,
+        CUTMIX,
+        FLIP_AVERAGE,
+        CHAMPION,
+    ),
     default=("residual",),
 )
 

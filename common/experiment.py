@@ -1,9 +1,14 @@
 """An experiment is a value: everything that decides a variant stands in one frozen dataclass."""
 
+import dataclasses
 import json
 from dataclasses import asdict, dataclass, field
 
+from common.errors import UserError
+
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # --precision: Keras's dtype policy
+
+SELDOM_USED = ("parts", "label_smoothing", "cutmix", "weight_decay", "flip_average", "warmup", "transfer")
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,19 @@ class Experiment:
         learning_rate_decay: the rate at step t is ``learning_rate / (1 + learning_rate_decay * t)``.
         epochs: the most epochs a run may take.
         batch_size: images in a training batch.
+        parts: how many parts of a batch are computed one after the other, to save memory; a step takes
+            the mean of their gradients. Batch normalisation sees a part.
         validation_fraction: part of the training images held out, in (0, 1).
         normalize: mean 0 and variance 1 for each channel; otherwise pixels are divided by 255.
         augment: random affine maps of the training images (``common.augmentation``).
         patience: epochs in a row without a better validation loss or accuracy that end the run,
             whose best weights are then evaluated; None trains all epochs and evaluates the last.
+        label_smoothing: part of each training label, in [0, 1), that is spread over all classes
+            (Szegedy et al. 2015, arXiv:1512.00567).
+        cutmix: how often, in [0, 1], a training image gets a part of another (``common.augmentation``).
+        weight_decay: what a step takes off each weight of a kernel, as a part of it and of the
+            learning rate (Loshchilov and Hutter 2017, arXiv:1711.05101).
+        flip_average: outside of training, logits are the mean over the image and its mirror image.
         warmup: None, or the part of the steps in which the rate climbs to ``learning_rate``, after
             which it falls to 0 along a cosine; in each stage of a fine-tuning anew.
         transfer: how ResNet50 is used, if it is.
@@ -84,18 +97,31 @@ class Experiment:
     learning_rate_decay: float = 0.0
     epochs: int = 25
     batch_size: int = 64
+    parts: int = 1
     validation_fraction: float = 0.1
     normalize: bool = False
     augment: bool = False
     patience: int | None = None
+    label_smoothing: float = 0.0
+    cutmix: float = 0.0
+    weight_decay: float = 0.0
+    flip_average: bool = False
     warmup: float | None = None
     transfer: Transfer | None = None
     reported: Reported | None = None
 
+    def __post_init__(self):
+        if self.batch_size % self.parts:
+            raise UserError(
+                f"batches of {self.name} are computed in {self.parts} parts; "
+                f"give a --batch-size that is a multiple of {self.parts}"
+            )
+
     def settings(self) -> dict:
         """The fields that decide the result, in the types that JSON gives back; what is not used is left out."""
         fields = {key: value for key, value in asdict(self).items() if key not in ("name", "description", "reported")}
-        unused = {key for key in ("warmup", "transfer") if fields[key] is None}
+        defaults = {each.name: each.default for each in dataclasses.fields(self)}
+        unused = {key for key in SELDOM_USED if fields[key] == defaults[key]}
         fields = {key: value for key, value in fields.items() if key not in unused}
         return json.loads(json.dumps(fields))
 

@@ -76,9 +76,11 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
             data.train_labels[training_part],
             classes,
             normalization,
-            experiment.batch_size,
+            experiment.batch_size // experiment.parts,
             experiment.augment,
             seed,
+            experiment.label_smoothing,
+            experiment.cutmix,
         )
         validation = evaluation_batches(
             inputs.train_images[validation_part], data.train_labels[validation_part], classes, normalization

@@ -49,30 +49,38 @@ class Training:
 def compile_model(model: keras.Model, experiment: Experiment, steps_per_epoch: int, epoch: int = 0) -> None:
     """Categorical cross-entropy on logits, accuracy, and a fresh optimizer for the stage of this epoch (from 0)."""
     rate, epochs = experiment.learning_rate, experiment.epochs
+    steps_at_once = min(STEPS_PER_EXECUTION, steps_per_epoch)
     if experiment.transfer and experiment.transfer.input == "images":
         stages = experiment.transfer.stages or (Stage(epochs, ("conv",), 1.0),)
         starts = stage_starts(experiment)
+        steps_at_once = 1  # several forward passes of ResNet50 beside each other would take gigabytes
         number = max(n for n, start in enumerate(starts) if start <= epoch)
         birds.set_trainable(model, stages[number].trains, experiment.transfer.frozen_batch_normalization)
         rate *= stages[number].rate
         epochs = [*starts, epochs][number + 1] - starts[number]
     if experiment.warmup is not None:
-        steps = epochs * steps_per_epoch
+        steps = epochs * steps_per_epoch / experiment.parts
         warmup_steps = max(1, round(experiment.warmup * steps))
         rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, steps - warmup_steps), warmup_target=rate, warmup_steps=warmup_steps
+            0.0, max(1, round(steps) - warmup_steps), warmup_target=rate, warmup_steps=warmup_steps
         )
     elif experiment.learning_rate_decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(rate, 1, experiment.learning_rate_decay)
-    optimizers = {
-        "adam": lambda: keras.optimizers.Adam(rate),
-        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+    options = {
+        "weight_decay": experiment.weight_decay or None,
+        "gradient_accumulation_steps": experiment.parts if experiment.parts > 1 else None,
     }
+    optimizers = {
+        "adam": lambda: keras.optimizers.Adam(rate, **options),
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **options),
+    }
+    optimizer = optimizers[experiment.optimizer]()
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(
-        optimizer=optimizers[experiment.optimizer](),
+        optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        steps_per_execution=min(STEPS_PER_EXECUTION, steps_per_epoch),
+        steps_per_execution=steps_at_once,
     )
     model.optimizer.build(model.trainable_variables)
 

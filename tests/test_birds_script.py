@@ -2,9 +2,13 @@
 
 import json
 
+import keras
+import numpy as np
 import pytest
 from conftest import assert_error, run_script, script_process, visible_files
 from test_scripts import RUN_FILES, assert_same_run
+
+import bonus_residual
 
 EX3, BONUS = "ex3_resnet_birds.py", "bonus_residual.py"
 VARIANTS = ["linear", "fully-connected", "convolutional", "finetune"]
@@ -76,6 +80,7 @@ def test_bad_weights_and_bad_sizes_are_one_line(quick, tmp_path):
     missing = tmp_path / "no.weights.h5"
     assert_error(run_script(EX3, *quick, "--weights", missing), "is not a file")
     assert_error(run_script(EX3, *quick, "--image-size", 8), "32 to 1024")
+    assert_error(run_script(EX3, *quick, "--batch-size", 21), "finetune", "a multiple of 4")
     (tmp_path / "bad.weights.h5").write_text("nothing")
     flags = ("--variant", "linear", "--output", tmp_path / "results")
     assert_error(run_script(EX3, *quick, *flags, "--weights", tmp_path / "bad.weights.h5"), "does not fit ResNet50")
@@ -127,3 +132,18 @@ def test_the_next_steps_change_the_modules_and_keep_the_rest():
     assert calibrated.count("AveragePooling2D | 2 | 16 → 8 |") == 2
     assert calibrated.count("Conv2D, same padding | 3 | 32 → 32 | 16 → 16 |") == 6
     assert calibrated.count("Multiply") == calibrated.count("Add (the outputs of") == 4
+
+
+def test_the_champion_trains_with_all_of_its_recipe_and_its_network_reads_back(tmp_path):
+    flags = ("--dataset", "synthetic", "--classes", "0-2", "--limit", 20, "--epochs", 2, "--precision", "bfloat16")
+    result = run_script(BONUS, *flags, "--variant", "champion", "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "synthetic/bonus_residual/champion/seed-0"
+    assert visible_files(folder) == RUN_FILES
+    settings = json.loads((folder / "config.json").read_text())["experiment"]
+    used = {key: settings[key] for key in ("label_smoothing", "cutmix", "weight_decay", "flip_average", "warmup")}
+    assert used == {key: getattr(bonus_residual.CHAMPION, key) for key in used}
+    network = keras.models.load_model(folder / "model.keras")
+    images = np.random.default_rng(0).normal(0, 1, (3, 32, 32, 3)).astype("float32")
+    mirrored = network.predict(images[:, :, ::-1], verbose=0)
+    assert network.predict(images, verbose=0) == pytest.approx(mirrored, abs=1e-5)

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import keras
+import numpy as np
 import pytest
 
 import ex1_basenet
@@ -44,9 +47,10 @@ def test_sgd_has_nesterov_momentum_and_the_old_decay():
 
 
 def test_the_rate_warms_up_and_falls_to_zero_in_every_stage():
-    experiment = ex3_resnet_birds.FINETUNE_STAGED  # epochs 1 to 3 with the rate, 4 to 10 with half of it
+    # Epochs 1 to 6 with the rate, 7 to 10 with a quarter of it.
+    experiment = replace(ex3_resnet_birds.FINETUNE_STAGED, parts=1)
     model = models.build(experiment, (32, 32, 3), 5)
-    for epoch, epochs, top in ((0, 3, 0.002), (3, 7, 0.001)):
+    for epoch, epochs, top in ((0, 6, 0.002), (6, 4, 0.0005)):
         compile_model(model, experiment, 100, epoch)
         rates = []
         for step in (0, 5 * epochs, 10 * epochs, 55 * epochs, 100 * epochs):
@@ -57,7 +61,7 @@ def test_the_rate_warms_up_and_falls_to_zero_in_every_stage():
 
 def test_a_stage_trains_its_layers_and_never_a_frozen_batch_normalisation():
     model = models.build(ex3_resnet_birds.FINETUNE_STAGED, (32, 32, 3), 5)
-    for epoch, first in ((0, "conv5_block1_1_conv"), (3, "conv1_conv")):
+    for epoch, first in ((0, "conv4_block1_1_conv"), (6, "conv2_block1_1_conv")):
         compile_model(model, ex3_resnet_birds.FINETUNE_STAGED, 1, epoch)
         trained = [layer for layer in model.get_layer("resnet50").layers if layer.trainable_variables]
         assert trained[0].name == first
@@ -70,7 +74,7 @@ def train(data, experiment: Experiment, state_file, count=64):
     keras.utils.set_random_seed(0)
     model = models.build(experiment, (32, 32, 3), 25)
     validation = evaluation_batches(data.test_images[::10], data.test_labels[::10], 25, normalization)
-    batches = TrainingBatches(images, labels, 25, normalization, 64, experiment.augment, seed=0)
+    batches = TrainingBatches(images, labels, 25, normalization, 64 // experiment.parts, experiment.augment, seed=0)
     return model, fit(model, experiment, batches, validation, state_file, verbose=0), validation
 
 
@@ -91,3 +95,41 @@ def test_best_weights_come_back_when_the_run_stops_and_when_the_epochs_run_out(s
         loss, accuracy = model.evaluate(validation, verbose=0)
         row = training.history[best - 1]
         assert (loss, accuracy) == pytest.approx((row["val_loss"], row["val_accuracy"]), abs=1e-6)
+
+
+def test_weight_decay_shrinks_kernels_and_nothing_else():
+    for base in (ex1_basenet.SGD, ex1_basenet.ADAM):
+        experiment = replace(base, network="basenet", weight_decay=0.5, learning_rate=0.1)
+        model = models.build(experiment, (32, 32, 3), 25)
+        compile_model(model, experiment, steps_per_epoch=1)
+        before = [variable.numpy() for variable in model.trainable_variables]
+        model.optimizer.apply([keras.ops.zeros(variable.shape) for variable in model.trainable_variables])
+        for variable, value in zip(model.trainable_variables, before):
+            expected = value * (0.95 if variable.name == "kernel" else 1)
+            assert variable.numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_flip_average_is_the_mean_over_an_image_and_its_mirror_outside_of_training(tmp_path):
+    experiment = replace(ex2_improvements.AUGMENT, flip_average=True)
+    averaged = models.build(experiment, (32, 32, 3), 25)
+    plain = models.build(ex2_improvements.AUGMENT, (32, 32, 3), 25)
+    plain.set_weights(averaged.get_weights())
+    images = np.random.default_rng(0).normal(0, 1, (8, 32, 32, 3)).astype("float32")
+    expected = (plain.predict(images, verbose=0) + plain.predict(images[:, :, ::-1], verbose=0)) / 2
+    assert averaged.predict(images, verbose=0) == pytest.approx(expected, abs=1e-5)
+    assert averaged(images, training=True).numpy() == pytest.approx(plain(images).numpy(), abs=1e-5)
+    averaged.save(tmp_path / "model.keras")
+    restored = keras.models.load_model(tmp_path / "model.keras")
+    assert restored.predict(images, verbose=0) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_batch_in_parts_teaches_what_it_teaches_at_once(synthetic_data, tmp_path):
+    weights = {}
+    for parts in (1, 4):
+        experiment = replace(ex1_basenet.SGD, epochs=3, parts=parts)
+        model, _, _ = train(synthetic_data, experiment, tmp_path / f"{parts}.npz", count=128)
+        weights[parts] = model.get_weights()
+        assert int(model.optimizer.iterations) == 6
+    fresh = models.build(experiment, (32, 32, 3), 25)
+    for whole, in_parts, start in zip(weights[1], weights[4], fresh.get_weights()):
+        assert abs(whole - in_parts).max() < 1e-3 * abs(whole - start).max()

@@ -5,11 +5,14 @@ import keras
 from common.experiment import Experiment
 from common.models import birds, resnet50
 from common.models.basenet import basenet
+from common.models.compact import compact
+from common.models.layers import FlipAverage
 from common.models.residual import residual
 
 NETWORKS = {
     "basenet": basenet,
     "residual": residual,
+    "compact": compact,
     "linear": birds.linear,
     "fully-connected": birds.fully_connected,
     "convolutional": birds.convolutional,
@@ -25,4 +28,5 @@ def build(experiment: Experiment, image_shape: tuple[int, int, int], classes: in
     """
     if experiment.transfer and experiment.transfer.input != "images":
         image_shape = resnet50.feature_shape(experiment.transfer.input, image_shape)
-    return NETWORKS[experiment.network](image_shape, classes, **experiment.network_options)
+    model = NETWORKS[experiment.network](image_shape, classes, **experiment.network_options)
+    return FlipAverage(model.input, model.output) if experiment.flip_average else model

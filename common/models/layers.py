@@ -1,4 +1,4 @@
-"""Layers that Keras does not have, or has slower."""
+"""Layers, and a kind of model, that Keras does not have or has slower."""
 
 import keras
 import tensorflow as tf
@@ -65,3 +65,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _move(self, statistic, value):
         statistic.assign(statistic * self.momentum + value * (1.0 - self.momentum))
+
+
+@keras.saving.register_keras_serializable(package="common")
+class FlipAverage(keras.Model):
+    """A network of images whose output, outside of training, is the mean over each image and its mirror image.
+
+    Arguments are those of ``keras.Model``, with one input (batch, height, width, channels) and one output.
+
+    Source: Krizhevsky et al. 2012, "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        outputs = super().call(inputs, training=training, mask=mask)
+        if training:
+            return outputs
+        return (outputs + super().call(inputs[:, :, ::-1], training=training, mask=mask)) / 2
