@@ -11,8 +11,8 @@ that is not counted:
   same TensorFlow settings (oneDNN and deterministic kernels on).
 - stock, defaults: the same in a process of its own with TensorFlow as it comes. On processors without
   VNNI or AMX instructions TensorFlow leaves oneDNN off.
-- convolutions: those of the epoch's training steps alone, forward and both gradients, on random numbers:
-  what is left of an epoch if all else cost nothing.
+- convolutions: those of the epoch's training steps alone, forward and both gradients, on random numbers,
+  as many beside each other as TensorFlow likes: a lower bound.
 
 Prints medians and their ratios, and writes all seconds as JSON.
 """

@@ -70,7 +70,8 @@ class Experiment:
         epochs: the most epochs a run may take.
         batch_size: images in a training batch.
         parts: how many parts of a batch are computed one after the other, to save memory; a step takes
-            the mean of their gradients. Batch normalisation sees a part.
+            the mean of their gradients. Batch normalisation sees a part; rates are by parts, not steps;
+            a step may reach into the next epoch.
         validation_fraction: part of the training images held out, in (0, 1).
         normalize: mean 0 and variance 1 for each channel; otherwise pixels are divided by 255.
         augment: random affine maps of the training images (``common.augmentation``).

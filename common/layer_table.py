@@ -11,22 +11,30 @@ WITHOUT_A_LINE = (keras.layers.InputLayer, keras.layers.Flatten)
 def layer_table(model: keras.Model) -> str:
     """The model as Markdown, a line a layer, in the columns of the report, and the parameter count.
 
-    Sizes are the side of a square image, or the number of features; channels stand on
-    convolutions only. Parameters include moving statistics, as ``Model.count_params`` does.
+    A line takes the output of the line before it, or what stands in brackets, or both. Sizes are the side
+    of a square image, or the number of features; channels stand on convolutions only. Parameters include
+    moving statistics, as ``Model.count_params`` does.
     """
-    shown = [layer for layer in model.operations if not isinstance(layer, WITHOUT_A_LINE)]
     lines = ["| no. | layer | kernel | size | channels |", "|---|---|---|---|---|"]
-    for number, layer in enumerate(shown, start=1):
-        name = _name(layer)
-        if isinstance(layer, keras.layers.Add):
-            name += f" ({_shortcut(number, layer, shown)})"
-        lines.append(f"| {number} | {name} | {_kernel(layer)} | {_size(layer)} | {_channels(layer)} |")
+    number, made_by = 0, {}  # tensors, by their identity, and the lines that make them
+    for layer in model.operations:
+        # Inside a network in the network, tensors are others than outside; those come one after the other.
+        sources = {made_by.get(id(tensor), number) for tensor in _list(layer.input)} or {0}
+        if not isinstance(layer, WITHOUT_A_LINE):
+            name = _name(layer) + _elsewhere(sources - {number})
+            number += 1
+            sources = {number}
+            lines.append(f"| {number} | {name} | {_kernel(layer)} | {_size(layer)} | {_channels(layer)} |")
+        made_by |= dict.fromkeys(map(id, _list(layer.output)), *sources)
     lines += ["", f"{model.count_params():,} parameters"]
     return "\n".join(lines) + "\n"
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiplications, each with its addition, that convolutions and linear layers take for one image."""
+    """Multiplications, each with its addition, that convolutions and linear layers take for one image, forward.
+
+    Networks inside the network do not count.
+    """
     count = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
@@ -49,11 +57,11 @@ def _name(layer) -> str:
     return name
 
 
-def _shortcut(number, addition, shown) -> str:
-    """Whose outputs an addition adds to that of the line before it."""
-    lines = {id(tensor): n for n, layer in enumerate(shown, start=1) for tensor in _list(layer.output)}
-    others = sorted({lines[id(tensor)] for tensor in addition.input} - {number - 1})
-    return f"the output of {others[0]}" if len(others) == 1 else f"the outputs of {others[0]} and {others[1]}"
+def _elsewhere(sources: set[int]) -> str:
+    """What a layer takes beside, or in place of, the output of the line before it."""
+    if not sources:
+        return ""
+    return f" (the output{'s' if len(sources) > 1 else ''} of {' and '.join(map(str, sorted(sources)))})"
 
 
 def _kernel(layer) -> str:

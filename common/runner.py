@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from common import classical, features, models, plotting, training
 from common.datasets.image_data import ImageData
+from common.errors import UserError
 from common.evaluation import evaluate
 from common.experiment import PRECISIONS, Experiment
 from common.layer_table import layer_table
@@ -70,31 +71,32 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         keras.config.set_dtype_policy(PRECISIONS[settings.precision])
         classes = len(data.class_names)
         model = models.build(experiment, data.train_images.shape[1:], classes)
-        inputs = _inputs(model, experiment, data, training_part, seed, settings, folder.state_file.exists())
-        batches = TrainingBatches(
-            inputs.train_images[training_part],
-            data.train_labels[training_part],
-            classes,
-            normalization,
-            experiment.batch_size // experiment.parts,
-            experiment.augment,
-            seed,
-            experiment.label_smoothing,
-            experiment.cutmix,
-        )
-        validation = evaluation_batches(
-            inputs.train_images[validation_part], data.train_labels[validation_part], classes, normalization
-        )
-        test = evaluation_batches(inputs.test_images, data.test_labels, classes, normalization)
         verbose = 0 if settings.quiet else 1 if sys.stdout.isatty() else 2
         try:
+            inputs = _inputs(model, experiment, data, training_part, seed, settings, folder.state_file.exists())
+            batches = TrainingBatches(
+                inputs.train_images[training_part],
+                data.train_labels[training_part],
+                classes,
+                normalization,
+                batch_size=experiment.batch_size // experiment.parts,
+                augment=experiment.augment,
+                seed=seed,
+                label_smoothing=experiment.label_smoothing,
+                cutmix=experiment.cutmix,
+            )
+            validation = evaluation_batches(
+                inputs.train_images[validation_part], data.train_labels[validation_part], classes, normalization
+            )
             if experiment.optimizer in classical.CLASSIFIERS:
                 progress = classical.fit(model, experiment.optimizer, batches, validation)
             else:
                 progress = training.fit(model, experiment, batches, validation, folder.state_file, verbose)
-        except training.Diverged:
-            folder.discard()
+        except UserError as error:
+            if isinstance(error, training.Diverged) or not folder.state_file.exists():
+                folder.discard()  # nothing in it is worth going on from
             raise
+        test = evaluation_batches(inputs.test_images, data.test_labels, classes, normalization)
         logits = model.predict(test, verbose=0).astype(np.float32)
 
         model.save(folder.partial / "model.keras")

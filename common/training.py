@@ -59,10 +59,10 @@ def compile_model(model: keras.Model, experiment: Experiment, steps_per_epoch: i
         rate *= stages[number].rate
         epochs = [*starts, epochs][number + 1] - starts[number]
     if experiment.warmup is not None:
-        steps = epochs * steps_per_epoch / experiment.parts
+        steps = epochs * steps_per_epoch
         warmup_steps = max(1, round(experiment.warmup * steps))
         rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, round(steps) - warmup_steps), warmup_target=rate, warmup_steps=warmup_steps
+            0.0, max(1, steps - warmup_steps), warmup_target=rate, warmup_steps=warmup_steps
         )
     elif experiment.learning_rate_decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(rate, 1, experiment.learning_rate_decay)

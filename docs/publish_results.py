@@ -37,7 +37,9 @@ MARKS = re.compile(r"(<!-- (results|comparison): ([^>]+) -->\n).*?(<!-- end -->)
 
 
 def publish(output: Path) -> None:
-    """Copies the runs that are the exercises' own (no flag but ``--precision`` changed them), and the comparisons.
+    """Copies the runs that are the exercises' own (no flag but ``--precision`` and ``--weights`` changed them).
+
+    Comparisons come along if all runs have the same precision.
 
     What was published of an exercise in a precision before goes first, if there are runs of it now.
     """
@@ -49,10 +51,12 @@ def publish(output: Path) -> None:
             for run in map(read_run, sorted((source / experiment.name).glob("seed-*")))
             if _is_own(run, experiment)
         ]
-        for precision in {run.config["precision"] for run in runs}:
+        precisions = {run.config["precision"] for run in runs}
+        for precision in precisions:
             target = _evidence(name, precision)
             shutil.rmtree(target, ignore_errors=True)
-            for folder in (source, *(run.folder for run in runs if run.config["precision"] == precision)):
+            folders = [run.folder for run in runs if run.config["precision"] == precision]
+            for folder in [source] * (len(precisions) == 1) + folders:
                 to = target / folder.relative_to(source)
                 to.mkdir(parents=True, exist_ok=True)
                 for path in folder.iterdir():
@@ -66,14 +70,19 @@ def _evidence(script: str, precision: str) -> Path:
 
 
 def _published(script: str, precision: str) -> dict[str, list[Run]]:
-    """Runs by the name of the variant, in the exercise's order."""
-    names = [experiment.name for experiment in EXERCISES[script].experiments]
-    found = {name: sorted((_evidence(script, precision) / name).glob("seed-*")) for name in names}
-    return {name: [read_run(folder) for folder in folders] for name, folders in found.items() if folders}
+    """Runs of the variants as they are now, by the variant's name, in the exercise's order."""
+    found = {}
+    for experiment in EXERCISES[script].experiments:
+        runs = map(read_run, sorted((_evidence(script, precision) / experiment.name).glob("seed-*")))
+        if own := [run for run in runs if _is_own(run, experiment)]:
+            found[experiment.name] = own
+    return found
 
 
 def _is_own(run: Run, experiment) -> bool:
-    return on_the_report_s_images(run) and run.config["experiment"] == experiment.settings()
+    images = run.config.get("images", {"size": 224, "resize": "squash"})
+    own_images = on_the_report_s_images(run) and images == {"size": 224, "resize": "squash"}
+    return own_images and run.config["experiment"] == experiment.settings()
 
 
 def results(script: str, precision: str) -> str:
@@ -89,25 +98,26 @@ def results(script: str, precision: str) -> str:
 
 
 def comparison(script: str, precision: str, reference: str) -> str:
-    """Markdown: what each network costs, and how far its accuracy is from the reference's on the same seeds.
+    """Markdown: what each network of CIFAR-100 costs, and how far its accuracy is from the reference's, seed by seed.
 
-    The interval is that of Student's paired t-test, 95 %.
+    Multiply-adds are for one image, forward. The interval is that of Student's paired t-test, 95 %.
     """
     lines = [
-        "| variant | parameters | multiply-adds | seconds an epoch | validation accuracy | test accuracy "
+        "| variant | seeds | parameters | multiply-adds | seconds an epoch | validation accuracy | test accuracy "
         f"| difference to `{reference}` (95 % interval) |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     runs = _published(script, precision)
     for experiment in EXERCISES[script].experiments:
         if experiment.name not in runs:
             continue
         of_variant = runs[experiment.name]
-        difference = _paired(of_variant, runs[reference]) if experiment.name != reference else "-"
+        difference = _paired(of_variant, runs.get(reference, [])) if experiment.name != reference else "-"
         epochs = [seconds for run in of_variant for seconds in run.timing["epoch_seconds"]]
         accuracies = ([run.metrics[key] for run in of_variant] for key in ("val_accuracy", "test_accuracy"))
         cells = [
             f"`{experiment.name}`",
+            ", ".join(str(run.seed) for run in of_variant),
             f"{of_variant[0].metrics['parameters']:,}",
             f"{multiply_adds(models.build(experiment, (32, 32, 3), 25)) / 1e6:.1f} M",
             f"{statistics.median(epochs):.1f}",
@@ -121,6 +131,8 @@ def comparison(script: str, precision: str, reference: str) -> str:
 def _paired(runs: list[Run], others: list[Run]) -> str:
     by_seed = {run.seed: run.metrics["test_accuracy"] for run in others}
     pairs = [(run.metrics["test_accuracy"], by_seed[run.seed]) for run in runs if run.seed in by_seed]
+    if not pairs:
+        return "-"
     mean = statistics.mean(a - b for a, b in pairs)
     if len(pairs) < 2:
         return f"{mean:+.4f}"

@@ -111,7 +111,7 @@ def test_a_head_on_cached_features_learns_what_it_learns_end_to_end(few_birds, s
     linear = replace(ex3_resnet_birds.LINEAR, epochs=3, patience=None, optimizer="sgd", learning_rate=0.01)
     cached = features.load(few_birds, "pooled", weights, settings)
     head, by_features = train(linear, few_birds, cached, tmp_path, "cached")
-    transfer = Transfer("images", True, stages=(ex3_resnet_birds.Stage(3, "no layer", 1.0),))
+    transfer = Transfer("images", True, stages=(ex3_resnet_birds.Stage(3, ("no layer",), 1.0),))
     whole = replace(linear, network="resnet50", transfer=transfer)
     model, by_images = train(whole, few_birds, few_birds, tmp_path, "whole", weights)
     for row, other in zip(by_features.history, by_images.history):
@@ -125,7 +125,7 @@ def test_frozen_statistics_do_not_move_under_fit_and_others_do(few_birds, tmp_pa
     weights = resnet50.read_weights("none")
     small = few_birds.limit(4)
     transfer = Transfer("images", frozen_batch_normalization=frozen)
-    experiment = replace(ex3_resnet_birds.FINETUNE, epochs=1, learning_rate=1e-4, transfer=transfer)
+    experiment = replace(ex3_resnet_birds.FINETUNE, epochs=1, parts=1, learning_rate=1e-4, transfer=transfer)
     model, _ = train(experiment, small, small, tmp_path, "bn", weights)
     backbone = model.get_layer("resnet50")
     reference = resnet50.build((64, 64, 3))

@@ -47,14 +47,13 @@ def test_sgd_has_nesterov_momentum_and_the_old_decay():
 
 
 def test_the_rate_warms_up_and_falls_to_zero_in_every_stage():
-    # Epochs 1 to 6 with the rate, 7 to 10 with a quarter of it.
-    experiment = replace(ex3_resnet_birds.FINETUNE_STAGED, parts=1)
+    experiment = ex3_resnet_birds.FINETUNE_STAGED  # epochs 1 to 6 with the rate, 7 to 10 with a quarter of it
     model = models.build(experiment, (32, 32, 3), 5)
     for epoch, epochs, top in ((0, 6, 0.002), (6, 4, 0.0005)):
         compile_model(model, experiment, 100, epoch)
         rates = []
         for step in (0, 5 * epochs, 10 * epochs, 55 * epochs, 100 * epochs):
-            model.optimizer.iterations.assign(step)
+            model.optimizer.variables[0].assign(step)  # a part of a batch is a step here
             rates.append(float(model.optimizer.learning_rate))
         assert rates == pytest.approx([0, top / 2, top, top / 2, 0], abs=1e-6)
 
@@ -130,6 +129,7 @@ def test_a_batch_in_parts_teaches_what_it_teaches_at_once(synthetic_data, tmp_pa
         model, _, _ = train(synthetic_data, experiment, tmp_path / f"{parts}.npz", count=128)
         weights[parts] = model.get_weights()
         assert int(model.optimizer.iterations) == 6
+    keras.utils.set_random_seed(0)
     fresh = models.build(experiment, (32, 32, 3), 25)
     for whole, in_parts, start in zip(weights[1], weights[4], fresh.get_weights()):
-        assert abs(whole - in_parts).max() < 1e-3 * abs(whole - start).max()
+        assert 0 < abs(whole - in_parts).max() < 1e-3 * abs(whole - start).max()

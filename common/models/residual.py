@@ -21,7 +21,7 @@ def residual(
     batch normalisation and ReLU follow the addition.
 
     Args:
-        input_shape: (height, width, channels), at least 4×4.
+        input_shape: (height, width, channels), at least 4×4; for self-calibrated modules multiples of 8.
         classes: number of outputs.
         shortcuts: False leaves the additions out: the plain, wide network.
         widths: channels of the first and of the second stage.
@@ -87,7 +87,7 @@ def _calibrate(x):
     the gate looks further: at a convolution of the pooled image.
     """
     half = x.shape[-1] // 2
-    # By 4, as in the paper, at 32×32; by 2 at 16×16, where 4 would leave a third of the image under each kernel.
+    # By 4, as in the paper, at 32×32; by 2 at 16×16, where 4 would leave only 4×4 places.
     rate = 4 if x.shape[1] >= 32 else 2
     calibrated, plain = ops.split(x, 2, axis=-1)
     context = FusedBatchNormalization()(_convolve(layers.AveragePooling2D(rate)(calibrated), half, 3))
