@@ -20,7 +20,7 @@ from common.training import Training
 
 FOLDS = 3
 CLASSIFIERS = {
-    "svm": (lambda seed: LinearSVC(dual=True, max_iter=50, random_state=seed), (1e-4, 1e-3, 1e-2)),
+    "svm": (lambda seed: LinearSVC(dual=True, max_iter=20, random_state=seed), (1e-4, 1e-3)),
     "logistic": (lambda seed: LogisticRegression(max_iter=200, tol=1e-3), (3e-3, 1e-2, 3e-2)),
 }
 
