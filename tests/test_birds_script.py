@@ -18,11 +18,14 @@ def quick(drawn_birds):
     return (*QUICK, "--data-dir", drawn_birds.parent)
 
 
-def test_every_kind_of_variant_leaves_a_whole_run_that_is_not_done_again(quick, tmp_path):
-    command = (EX3, *quick, "--variant", "convolutional", "svm", "finetune", "--epochs", 1, "--output", tmp_path)
+@pytest.mark.parametrize(
+    "variants", [("convolutional", "svm"), pytest.param(("finetune",), marks=pytest.mark.slow)], ids="-".join
+)
+def test_every_kind_of_variant_leaves_a_whole_run_that_is_not_done_again(quick, tmp_path, variants):
+    command = (EX3, *quick, "--variant", *variants, "--epochs", 1, "--output", tmp_path)
     result = run_script(*command)
     assert result.returncode == 0, result.stderr
-    for variant in ("convolutional", "svm", "finetune"):
+    for variant in variants:
         folder = tmp_path / "synthetic/ex3_resnet_birds" / variant / "seed-0"
         assert visible_files(folder) == RUN_FILES
         config = json.loads((folder / "config.json").read_text())
@@ -145,6 +148,7 @@ def test_the_champion_trains_and_its_saved_network_averages_over_the_flip(tmp_pa
     assert network.predict(images, verbose=0) == pytest.approx(mirrored, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_smoothing_and_cutmix_reach_the_training_images(tmp_path):
     flags = ("--dataset", "synthetic", "--classes", "0-2", "--limit", 20, "--epochs", 1, "--output", tmp_path)
     pairs = (("residual", "label-smoothing"), ("weight-decay", "cutmix"))
