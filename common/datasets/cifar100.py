@@ -1,7 +1,6 @@
 """CIFAR-100 (Krizhevsky 2009) in its official Python format, https://www.cs.toronto.edu/~kriz/cifar.html."""
 
 import gzip
-import os
 import pickle
 import shutil
 import tarfile
@@ -12,7 +11,7 @@ import filelock
 import numpy as np
 
 from common.datasets import CLASS_COUNTS
-from common.datasets.download import download
+from common.datasets.download import download, whole_folder
 from common.datasets.image_data import ImageData
 from common.errors import UserError
 
@@ -69,11 +68,8 @@ def _fetch(archive: Path) -> None:
 
 def _extract(archive: Path, folder: Path) -> None:
     """The three files of the archive, nothing else of it, into a folder that appears whole or not at all."""
-    temporary = folder.with_name(f".{FOLDER}.part")
-    shutil.rmtree(temporary, ignore_errors=True)  # as a kill left it
-    temporary.mkdir()
     try:
-        with tarfile.open(archive) as tar:
+        with whole_folder(folder) as temporary, tarfile.open(archive) as tar:
             for name in FILES:
                 source = tar.extractfile(f"{FOLDER}/{name}")
                 if source is None:
@@ -82,11 +78,8 @@ def _extract(archive: Path, folder: Path) -> None:
                     shutil.copyfileobj(source, target)
             while tar.fileobj.read(1 << 20):  # to the end, where the checksum stands
                 pass
-        os.replace(temporary, folder)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, ValueError) as error:
         raise UserError(f"{archive} is not a whole {ARCHIVE} ({error}); delete it, it is downloaded again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class _ArrayUnpickler(pickle.Unpickler):

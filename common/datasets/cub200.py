@@ -1,7 +1,6 @@
 """Caltech-UCSD Birds 200, the 2010 release (Welinder et al. 2010, Caltech CNS-TR-2010-001)."""
 
 import gzip
-import os
 import shutil
 import tarfile
 import zlib
@@ -10,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import filelock
 import numpy as np
 
-from common.datasets.download import download
+from common.datasets.download import download, whole_folder
 from common.datasets.image_data import ImageData
 from common.datasets.image_files import ImageFiles
 from common.errors import UserError
@@ -134,11 +133,8 @@ def extract(archive: Path, part: str, folder: Path) -> None:
     Raises:
         UserError: the archive is damaged, or holds a link, a device or a path that leaves the folder.
     """
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)  # as a kill left it
-    temporary.mkdir()
     try:
-        with tarfile.open(archive) as tar:
+        with whole_folder(folder) as temporary, tarfile.open(archive) as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 parts = [piece for piece in path.parts if piece != "."]
@@ -152,10 +148,7 @@ def extract(archive: Path, part: str, folder: Path) -> None:
                     shutil.copyfileobj(source, file)
             while tar.fileobj.read(1 << 20):  # to the end, where the checksum stands
                 pass
-        if not any(temporary.iterdir()):
-            raise tarfile.TarError(f"no files in {part}/")
-        os.replace(temporary, folder)
+            if not any(temporary.iterdir()):
+                raise tarfile.TarError(f"no files in {part}/")
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise UserError(f"{archive} is not whole ({error}); delete it, it is downloaded again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,13 +1,13 @@
 """Drawn birds that need no download: 20 species, 4 silhouettes in 5 plumages, as files in the form of CUB-200."""
 
 import io
-import os
-import shutil
 from pathlib import Path
 
 import filelock
 import matplotlib
 import numpy as np
+
+from common.datasets.download import whole_folder
 
 SPECIES = 20
 TRAIN_IMAGES, TEST_IMAGES = 15, 15  # a species
@@ -37,10 +37,8 @@ def find(data_dir: Path) -> Path:
         data_dir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(data_dir / f".{FOLDER}.lock"):
             if not folder.is_dir():
-                temporary = data_dir / f".{FOLDER}.part"
-                shutil.rmtree(temporary, ignore_errors=True)  # as a kill left it
-                _write(temporary)
-                os.replace(temporary, folder)
+                with whole_folder(folder) as temporary:
+                    _write(temporary)
     return folder
 
 

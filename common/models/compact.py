@@ -5,18 +5,12 @@ from keras import Model, layers
 from common.models.layers import FusedBatchNormalization
 
 
-def compact(
-    input_shape: tuple[int, int, int], classes: int, *, stem: int = 32, widths: tuple[int, ...] = (64, 256, 256)
-) -> Model:
-    """A 3×3 convolution; stages of a 3×3 convolution, max-pooling by 2 and a residual module; average pooling.
-
-    Most of the work is done in many channels of small maps, which processors do fastest.
+def compact(input_shape: tuple[int, int, int], classes: int) -> Model:
+    """A 3×3 convolution to 32 channels; three stages of a 3×3 convolution, max-pooling and a residual module.
 
     Args:
-        input_shape: (height, width, channels), at least 2 to the power of the stages.
+        input_shape: (height, width, channels), at least 8×8.
         classes: number of outputs.
-        stem: channels of the first convolution.
-        widths: channels of each stage.
 
     Returns:
         A model from float images (batch, height, width, channels) to logits (batch, classes) in float32.
@@ -33,8 +27,8 @@ def compact(
         return layers.ReLU()(FusedBatchNormalization()(x))
 
     inputs = layers.Input(input_shape)
-    x = activate(convolve(inputs, stem))
-    for filters in widths:
+    x = activate(convolve(inputs, 32))
+    for filters in (64, 256, 256):
         x = activate(layers.MaxPooling2D(2)(convolve(x, filters)))
         x = layers.Add()([activate(convolve(activate(convolve(x, filters)), filters)), x])
     # The pooling and the logits stay in float32 under mixed precision, so that the loss does.

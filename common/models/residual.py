@@ -13,7 +13,6 @@ def residual(
     widths: tuple[int, int] = (32, 64),
     modules: int = 1,
     module: str = "plain",
-    dropout: tuple[float, float] = (0.25, 0.5),
 ) -> Model:
     """Two stages of a 5×5 convolution and residual modules, then two fully connected layers.
 
@@ -27,7 +26,6 @@ def residual(
         widths: channels of the first and of the second stage.
         modules: residual modules a stage.
         module: a key of ``MODULES``.
-        dropout: rates before the first and before the second fully connected layer.
 
     Returns:
         A model from float images (batch, height, width, channels) to logits (batch, classes) in
@@ -45,10 +43,10 @@ def residual(
                 x = layers.Add()([x, shortcut])
             x = _activate(x)
         x = layers.MaxPooling2D(2)(x)
-    x = layers.Flatten()(layers.Dropout(dropout[0])(x))
+    x = layers.Flatten()(layers.Dropout(0.25)(x))
     x = _activate(layers.Dense(512)(x))
     # Logits stay in float32 under mixed precision, so that the loss does.
-    outputs = layers.Dense(classes, dtype="float32")(layers.Dropout(dropout[1])(x))
+    outputs = layers.Dense(classes, dtype="float32")(layers.Dropout(0.5)(x))
     return Model(inputs, outputs)
 
 
