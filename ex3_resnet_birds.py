@@ -57,17 +57,18 @@ FINETUNE = Experiment(
 SVM = replace(
     LINEAR,
     name="svm",
-    description="a linear support vector machine on the pooled features' square roots, standardised",
-    network_options={"square_root": True},
+    description="a linear support vector machine on features of each image and its mirror image, power-normalised",
+    network_options={"power_normalization": True},
     optimizer="svm",
     epochs=1,
     patience=None,
+    transfer=Transfer("pooled-flip-average"),
     reported=None,
 )
 LOGISTIC = replace(
     SVM,
     name="logistic",
-    description="logistic regression on the pooled features' square roots, standardised",
+    description="logistic regression on the same features",
     optimizer="logistic",
 )
 FINETUNE_FROZEN_BN = replace(

@@ -40,8 +40,8 @@ class Transfer:
     """How an experiment uses ResNet50.
 
     Attributes:
-        input: what the trained network sees: "pooled" or "map" (what frozen ResNet50 says of each
-            image, ``common.features``), or "images" (ResNet50 is part of the network and trained).
+        input: what the trained network sees: "pooled", "pooled-flip-average" or "map" (what frozen
+            ResNet50 says of each image, ``common.features``), or "images" (ResNet50 is part of the network and trained).
         frozen_batch_normalization: keeps every batch normalisation of ResNet50 in inference mode.
         head: "logistic" starts a fine-tuning with the head that logistic regression finds on the
             pooled features; "random" with fresh weights.
@@ -117,6 +117,10 @@ class Experiment:
                 f"batches of {self.name} are computed in {self.parts} parts; "
                 f"give a --batch-size that is a multiple of {self.parts}"
             )
+
+    @property
+    def trains_resnet50(self) -> bool:
+        return self.transfer is not None and self.transfer.input == "images"
 
     def settings(self) -> dict:
         """The fields that decide the result, in the types that JSON gives back; what is not used is left out."""

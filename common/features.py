@@ -17,7 +17,7 @@ from common.datasets.image_files import ImageFiles
 from common.models import resnet50
 
 BATCH_SIZE = 64
-DTYPES = {"pooled": np.float32, "map": np.float16}  # on disk, by kind
+DTYPES = {"pooled": np.float32, "pooled-flip-average": np.float32, "map": np.float16}  # on disk, by kind
 
 
 def load(data: ImageData, kind: str, weights: list[np.ndarray], settings) -> ImageData:
@@ -28,7 +28,8 @@ def load(data: ImageData, kind: str, weights: list[np.ndarray], settings) -> Ima
 
     Args:
         data: with ``ImageFiles``.
-        kind: "pooled" (images, 2048) float32, or "map" (images, height / 32, width / 32, 2048) float16.
+        kind: "pooled" (images, 2048) float32; "pooled-flip-average", the same averaged over each image and
+            its mirror image; or "map" (images, height / 32, width / 32, 2048) float16.
         weights: as ``resnet50.read_weights`` gives them.
         settings: the command's, ``common.runner.Settings``.
 
@@ -102,9 +103,11 @@ def _extract(images: ImageFiles, kind: str, network, path: Path, quiet: bool) ->
         if not quiet:
             print(f"ResNet50 looks at {len(images):,} images, once", flush=True)
         for batch in batches(images, done):
-            features = network(batch)
-            if kind == "pooled":
-                features = tf.reduce_mean(features, [1, 2])
+            if kind == "map":
+                features = network(batch)
+            else:
+                sides = (batch, batch[:, :, ::-1]) if kind == "pooled-flip-average" else (batch,)
+                features = sum(tf.reduce_mean(network(side), [1, 2]) for side in sides) / len(sides)
             file.write(features.numpy().astype(DTYPES[kind]).tobytes())
             done += len(batch)
             bar.update(done)

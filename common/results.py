@@ -5,7 +5,6 @@ when everything is in it, so a reader sees all of a run or nothing.
 """
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -23,17 +22,15 @@ HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lear
 
 
 def write_whole(path: Path, write) -> None:
-    """Calls ``write`` with a binary buffer and puts what it wrote at ``path`` in one step."""
-    buffer = io.BytesIO()
-    write(buffer)
+    """Calls ``write`` with a binary file and puts what it wrote at ``path`` in one step."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(buffer.getbuffer())
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except Exception:
         with suppress(OSError):
             temporary.unlink()
         raise

@@ -24,7 +24,7 @@ def settings(tmp_path):
 
 @pytest.fixture(scope="module")
 def few_birds(drawn_birds):
-    """40 + 60 images of 64×64, of 4 species."""
+    """40 + 40 images of 64×64, of 4 species."""
     return cub200.read(drawn_birds, "synthetic", 64, "squash").select(tuple(range(4))).limit(10)
 
 
@@ -40,6 +40,9 @@ def test_features_are_those_of_plain_keras(few_birds, settings):
     maps = plain_keras(weights, images)
     pooled = np.asarray(features.load(few_birds, "pooled", weights, settings).test_images)
     assert np.abs(pooled - maps.mean(axis=(1, 2))).max() < 1e-4 * maps.max()
+    both = (pooled + plain_keras(weights, images[:, :, ::-1]).mean(axis=(1, 2))) / 2
+    averaged = np.asarray(features.load(few_birds, "pooled-flip-average", weights, settings).test_images)
+    assert np.abs(averaged - both).max() < 1e-4 * maps.max()
     stored = np.asarray(features.load(few_birds, "map", weights, settings).test_images)
     assert stored.shape == (len(images), 2, 2, 2048)
     assert np.abs(stored - maps).max() < 1e-3 * maps.max()  # half precision
@@ -152,7 +155,7 @@ def test_scikit_learn_s_classifier_becomes_a_linear_layer(kind, classes):
     assert kernel.shape == (20, classes)
     assert chosen in classical.CLASSIFIERS[kind][1]
     assert ((points[90:] @ kernel + bias).argmax(axis=1) == labels[90:]).mean() > 0.95
-    model = birds.linear((20,), classes, square_root=True)
+    model = birds.linear((20,), classes, power_normalization=True)
     squares = (np.maximum(points, 0) ** 2).astype("float32")
     batches = TrainingBatches(squares[:90], labels[:90], classes, Normalization.none(), 32, False, seed=0)
     validation = evaluation_batches(squares[90:], labels[90:], classes, Normalization.none())

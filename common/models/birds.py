@@ -9,15 +9,18 @@ from common.models.layers import FusedBatchNormalization, ResNetPreprocessing
 DROPOUT = 0.4
 
 
-def linear(input_shape: tuple[int], classes: int, *, square_root: bool = False) -> Model:
+def linear(input_shape: tuple[int], classes: int, *, power_normalization: bool = False) -> Model:
     """One linear layer, from pooled features (batch, 2048), 0 or above, to logits (batch, classes) in float32.
 
     Args:
-        square_root: the layer sees the features' square roots, in which the few large ones weigh less
-            (Perronnin et al. 2010, "Improving the Fisher Kernel for Large-Scale Image Classification").
+        power_normalization: the layer sees the features' square roots, in which the few large ones weigh less,
+            scaled to length 1 (Perronnin et al. 2010, "Improving the Fisher Kernel for Large-Scale Image
+            Classification").
     """
-    inputs = layers.Input(input_shape)
-    return Model(inputs, _logits(keras.ops.sqrt(inputs) if square_root else inputs, classes))
+    inputs = x = layers.Input(input_shape)
+    if power_normalization:
+        x = layers.UnitNormalization()(keras.ops.sqrt(x))
+    return Model(inputs, _logits(x, classes))
 
 
 def fully_connected(input_shape: tuple[int], classes: int) -> Model:

@@ -77,10 +77,10 @@ def sha256(weights: list[np.ndarray]) -> str:
 
 
 def feature_shape(kind: str, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """What frozen ResNet50 says of an image: (2048,) for "pooled", (height / 32, width / 32, 2048) for "map"."""
-    if kind == "pooled":
-        return (FEATURES,)
-    return (-(-image_shape[0] // STRIDE), -(-image_shape[1] // STRIDE), FEATURES)
+    """What frozen ResNet50 says of an image: (height / 32, width / 32, 2048) for "map", (2048,) when it is pooled."""
+    if kind == "map":
+        return (-(-image_shape[0] // STRIDE), -(-image_shape[1] // STRIDE), FEATURES)
+    return (FEATURES,)
 
 
 def frozen(weights: list[np.ndarray], dtype: tf.DType):
