@@ -41,7 +41,8 @@ class Transfer:
 
     Attributes:
         input: what the trained network sees: "pooled", "pooled-flip-average" or "map" (what frozen
-            ResNet50 says of each image, ``common.features``), or "images" (ResNet50 is part of the network and trained).
+            ResNet50 says of each image, ``common.features``), or "images" (ResNet50 is part of the
+            network and trained).
         frozen_batch_normalization: keeps every batch normalisation of ResNet50 in inference mode.
         head: "logistic" starts a fine-tuning with the head that logistic regression finds on the
             pooled features; "random" with fresh weights.
