@@ -6,6 +6,7 @@ of the history alone, so it has no state of its own to lose.
 """
 
 import ctypes
+import gc
 import json
 import math
 import sys
@@ -152,6 +153,7 @@ def fit(
         epoch = len(training.history)
         if epoch in stage_starts(experiment):
             compile_model(model, experiment, steps_per_epoch, epoch)
+            _give_back_memory()
         start = time.perf_counter()
         logs = model.fit(
             batches.epoch(epoch),
@@ -182,10 +184,11 @@ def fit(
 
 
 def _give_back_memory() -> None:
-    """Gigabytes of freed activations, which C's allocator would keep beside the copies that a state on disk takes.
+    """Networks that nothing needs any more, and freed activations, which C's allocator would keep: gigabytes.
 
     Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html; other C libraries do not have it.
     """
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim:
         trim(0)

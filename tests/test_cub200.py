@@ -29,7 +29,7 @@ def decode(images, index=0):
 
 def test_labels_names_and_pixels(birds_dir):
     data = load(birds_dir, size=96)
-    assert data.images_per_class()[0].tolist() == [15] * 20
+    assert data.images_per_class()[0].tolist() == [10] * 20
     assert data.class_names[7] == "Yellow_finch"
     path = data.train_images.paths[data.train_labels == 7][0]
     assert path.startswith("008.Yellow_finch/")

@@ -161,6 +161,8 @@ def test_scikit_learn_s_classifier_becomes_a_linear_layer(kind, classes):
     validation = evaluation_batches(squares[90:], labels[90:], classes, Normalization.none())
     result = classical.fit(model, kind, batches, validation)
     assert result.history[0]["val_accuracy"] > 0.95
-    kernel, _, chosen = classical.solve(kind, np.maximum(points[:90], 0), labels[:90], seed=0)
+    roots = np.sqrt(squares[:90])
+    directions = roots / np.linalg.norm(roots, axis=1, keepdims=True)
+    kernel, _, chosen = classical.solve(kind, directions, labels[:90], seed=0)
     assert result.chosen == {"C": chosen}
     assert np.allclose(model.layers[-1].kernel, kernel, rtol=1e-2, atol=1e-3 * np.abs(kernel).max())
