@@ -121,6 +121,7 @@ class Experiment:
 
     @property
     def trains_resnet50(self) -> bool:
+        """Whether ResNet50 is part of the network, and not only looked at through its features."""
         return self.transfer is not None and self.transfer.input == "images"
 
     def settings(self) -> dict:
