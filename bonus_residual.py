@@ -41,15 +41,15 @@ BOTTLENECK = replace(
 DEEPER = replace(
     RESIDUAL,
     name="deeper",
-    description="two modules a size in place of one, three quarters as wide",
-    network_options={"modules": 2, "widths": [24, 48]},
+    description="two modules a size in place of one, the first size half as wide",
+    network_options={"modules": 2, "widths": [16, 64]},
     reported=None,
 )
 DEEPER_3 = replace(
     DEEPER,
     name="deeper-3",
-    description="three modules a size, five eighths as wide",
-    network_options={"modules": 3, "widths": [20, 40]},
+    description="three modules a size, narrower in both",
+    network_options={"modules": 3, "widths": [16, 48]},
 )
 SELF_CALIBRATED = replace(
     RESIDUAL,
@@ -70,8 +70,9 @@ LABEL_SMOOTHING = replace(
 SCHEDULE = replace(
     LABEL_SMOOTHING,
     name="schedule",
-    description="all 80 epochs; the learning rate warms up to 0.003 and falls to 0 along a cosine",
+    description="40 epochs in which the learning rate warms up to 0.003 and falls to 0 along a cosine",
     learning_rate=0.003,
+    epochs=40,
     warmup=0.1,
     patience=None,
 )
@@ -96,8 +97,9 @@ FLIP_AVERAGE = replace(
 CHAMPION = replace(
     FLIP_AVERAGE,
     name="champion",
-    description="the same training of a residual network with more channels and global average pooling",
+    description="80 such epochs of a residual network with more channels and global average pooling",
     network="compact",
+    epochs=80,
 )
 
 EXERCISE = Exercise(
