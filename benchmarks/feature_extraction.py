@@ -46,7 +46,7 @@ def measure(arguments, precision: str) -> dict[str, list[float]]:
     network = resnet50.frozen(weights, dtype)
     keras.config.set_dtype_policy(PRECISIONS[precision])
     stock = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), pooling="avg")
-    stock.set_weights(weights)
+    stock.set_weights(list(weights.values()))
     inputs = keras.applications.resnet.preprocess_input(images.copy())
     matrix = tf.cast(tf.random.stateless_normal((MATRIX, MATRIX), [0, 0]), dtype)
     multiply = tf.function(tf.matmul)

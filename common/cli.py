@@ -67,8 +67,8 @@ def parse(exercise: Exercise, argv: list[str] | None = None) -> argparse.Namespa
     if birds:
         add("--weights", default="imagenet", metavar="WEIGHTS",
             help="ResNet50's: imagenet (downloaded by Keras), a .weights.h5 file, or none (default: imagenet)")
-        add("--image-size", type=_image_size, metavar="N",
-            help="images are resized to N×N (default: 224, synthetic: 64)")
+        sizes = ", ".join(f"{name} {size}" for name, size in IMAGE_SIZES.items())
+        add("--image-size", type=_image_size, metavar="N", help=f"images are resized to N×N (default: {sizes})")
         add("--resize", choices=RESIZE, default="squash",
             help="how a photo becomes a square: squash its sides, pad it with black, or crop it (default: squash)")
     add("--output", type=Path, metavar="DIR", default=Path("results"), help="where runs go (default: results)")

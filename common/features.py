@@ -20,7 +20,7 @@ BATCH_SIZE = 64
 DTYPES = {"pooled": np.float32, "pooled-flip-average": np.float32, "map": np.float16}  # on disk, by kind
 
 
-def load(data: ImageData, kind: str, weights: list[np.ndarray], settings) -> ImageData:
+def load(data: ImageData, kind: str, weights: dict[str, np.ndarray], settings) -> ImageData:
     """The data with features in place of the images, read from disk as they are needed.
 
     They are kept in ``OUTPUT/DATASET/features/KIND-KEY.npy``, where KEY stands for everything that

@@ -16,7 +16,7 @@ import filelock
 
 from common.errors import UserError
 
-STATE = ".state.npz"  # in a run's folder until it is published: what training goes on from
+STATE = ".state"  # in a run's folder until it is published: what training goes on from
 SHOWN_DIFFERENCES = 4
 HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 

@@ -123,7 +123,7 @@ def _inputs(model, experiment, data, training_part, seed, settings, goes_on) -> 
     data.train_images.verify()
     data.test_images.verify()
     if not goes_on:
-        model.get_layer("resnet50").set_weights(weights)
+        model.get_layer("resnet50").set_weights(list(weights.values()))
         if transfer.head == "logistic":
             pooled = features.load(data, "pooled", weights, settings)
             kernel, bias, _ = classical.solve(

@@ -11,8 +11,6 @@ import json
 import math
 import sys
 import time
-import zipfile
-import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,7 +141,7 @@ def fit(
     if state_file.exists():
         finished = _finished_epochs(state_file)
         compile_model(model, experiment, steps_per_epoch, finished - 1)  # whose optimizer the file holds
-        training, best_weights = _restore(model, state_file)
+        training, best_weights = _restore(model, state_file, keep_best)
         if verbose:
             print(f"going on after epoch {len(training.history)}", flush=True)
 
@@ -153,7 +151,8 @@ def fit(
         epoch = len(training.history)
         if epoch in stage_starts(experiment):
             compile_model(model, experiment, steps_per_epoch, epoch)
-            _give_back_memory()
+            gc.collect()  # networks that nothing needs any more
+            _trim_memory()
         start = time.perf_counter()
         logs = model.fit(
             batches.epoch(epoch),
@@ -164,7 +163,7 @@ def fit(
             callbacks=callbacks,
         ).history
         if experiment.trains_resnet50:
-            _give_back_memory()
+            _trim_memory()
         training.epoch_seconds.append(round(time.perf_counter() - start, 3))
         row = {key: logs[key][-1] for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
         if not all(math.isfinite(value) for value in row.values()):
@@ -183,12 +182,11 @@ def fit(
     return training
 
 
-def _give_back_memory() -> None:
-    """Networks that nothing needs any more, and freed activations, which C's allocator would keep: gigabytes.
+def _trim_memory() -> None:
+    """Gives freed memory back to the system: C's allocator would keep gigabytes of activations.
 
     Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html; other C libraries do not have it.
     """
-    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim:
         trim(0)
@@ -201,31 +199,37 @@ def _variables(model: keras.Model) -> list:
 
 
 def _save(model: keras.Model, training: Training, best_weights: list | None, path: Path) -> None:
-    arrays = {f"variable_{i}": v.numpy() for i, v in enumerate(_variables(model))}
-    arrays |= {f"best_{i}": w for i, w in enumerate(best_weights or [])}
-    progress = json.dumps([training.history, training.epoch_seconds])
-    write_whole(path, lambda file: np.savez(file, progress=np.array(progress), **arrays))
+    """``.npy`` arrays one behind the other: the history as JSON, the variables, the best weights if they are kept."""
+
+    def write(file):
+        np.save(file, json.dumps([training.history, training.epoch_seconds]))
+        for variable in _variables(model):
+            np.save(file, variable.numpy())
+        for array in best_weights or ():
+            np.save(file, array)
+
+    write_whole(path, write)
 
 
 def _finished_epochs(path: Path) -> int:
-    with _readable(path) as arrays:
-        return len(json.loads(str(arrays["progress"]))[0])
+    with _readable(path) as file:
+        return len(json.loads(str(np.load(file)))[0])
 
 
-def _restore(model: keras.Model, path: Path) -> tuple[Training, list | None]:
-    with _readable(path) as arrays:
-        for i, variable in enumerate(_variables(model)):
-            variable.assign(arrays[f"variable_{i}"])
-        best = [arrays[f"best_{i}"] for i in range(len(model.weights))] if "best_0" in arrays else None
-        return Training(*json.loads(str(arrays["progress"]))), best
+def _restore(model: keras.Model, path: Path, keep_best: bool) -> tuple[Training, list | None]:
+    with _readable(path) as file:
+        training = Training(*json.loads(str(np.load(file))))
+        for variable in _variables(model):
+            variable.assign(np.load(file))
+        return training, [np.load(file) for _ in model.weights] if keep_best else None
 
 
 @contextmanager
 def _readable(path: Path):
     try:
-        with np.load(path) as arrays:
-            yield arrays
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+        with open(path, "rb") as file:
+            yield file
+    except (EOFError, ValueError) as error:
         raise UserError(
             f"{path} does not hold what this version needs ({error}); delete {path.parent} to begin the run again"
         ) from error

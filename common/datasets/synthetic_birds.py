@@ -10,7 +10,7 @@ import numpy as np
 from common.datasets.download import whole_folder
 
 SPECIES = 20
-TRAIN_IMAGES, TEST_IMAGES = 10, 10  # a species
+TRAIN_IMAGES, TEST_IMAGES = 8, 4  # a species
 SIZE = 96
 SEED = 200
 FOLDER = "synthetic_birds"

@@ -12,6 +12,7 @@ from common.errors import UserError
 from common.models.layers import FusedBatchNormalization
 
 FEATURES = 2048
+EPSILON = 1.001e-5  # of its batch normalisation
 STRIDE = 32  # input pixels for each place of the output map
 BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # residual modules a stage
 
@@ -32,8 +33,8 @@ def build(image_shape: tuple[int, int, int]) -> keras.Model:
 
 
 @lru_cache(maxsize=1)
-def read_weights(weights: str) -> list[np.ndarray]:
-    """The arrays of ``Model.get_weights``.
+def read_weights(weights: str) -> dict[str, np.ndarray]:
+    """The arrays of ``Model.get_weights``, in its order, by their paths, such as "conv1_conv/kernel".
 
     Args:
         weights: "imagenet" (downloaded and checked by Keras), "none" (drawn, always the same), or
@@ -54,7 +55,7 @@ def read_weights(weights: str) -> list[np.ndarray]:
             raise UserError(f"no weights of ResNet50 ({error}); give a file with --weights, or none") from error
         if weights not in ("imagenet", "none"):
             _load(model, Path(weights))
-        return model.get_weights()
+        return {weight.path: array for weight, array in zip(model.weights, model.get_weights())}
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -68,10 +69,10 @@ def _load(model: keras.Model, path: Path) -> None:
         raise UserError(f"--weights {path} does not fit ResNet50 without its output layer: {error}") from error
 
 
-def sha256(weights: list[np.ndarray]) -> str:
+def sha256(weights: dict[str, np.ndarray]) -> str:
     """A fingerprint of all weights, in hexadecimal."""
     digest = hashlib.sha256()
-    for array in weights:
+    for array in weights.values():
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
@@ -83,7 +84,7 @@ def feature_shape(kind: str, image_shape: tuple[int, int, int]) -> tuple[int, ..
     return (FEATURES,)
 
 
-def frozen(weights: list[np.ndarray], dtype: tf.DType):
+def frozen(weights: dict[str, np.ndarray], dtype: tf.DType):
     """ResNet50 in inference mode as one function, from RGB images float32 (batch, height, width, 3) in 0..255
     to the map float32 (batch, height / 32, width / 32, 2048).
 
@@ -123,19 +124,15 @@ def _pad(x, pixels):
     return tf.pad(x, [[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]])
 
 
-def _folded(weights: list[np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _folded(weights: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Kernel and bias of each convolution with its batch normalisation folded in, by the convolution's name."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    model = build((STRIDE, STRIDE, 3))
-    keras.config.set_dtype_policy(policy)
-    model.set_weights(weights)
     folded = {}
-    for layer in model.layers:
-        if layer.name.endswith("_bn"):
-            name = layer.name.removesuffix("_bn")
-            kernel, bias = model.get_layer(f"{name}_conv").get_weights()
-            gamma, beta, mean, variance = layer.get_weights()
-            scale = gamma / np.sqrt(variance + layer.epsilon)
-            folded[name] = kernel * scale, (bias - mean) * scale + beta
+    for path, kernel in weights.items():
+        if path.endswith("_conv/kernel"):
+            name = path.removesuffix("_conv/kernel")
+            gamma, beta, mean, variance = (
+                weights[f"{name}_bn/{part}"] for part in ("gamma", "beta", "moving_mean", "moving_variance")
+            )
+            scale = gamma / np.sqrt(variance + EPSILON)
+            folded[name] = kernel * scale, (weights[f"{name}_conv/bias"] - mean) * scale + beta
     return folded
