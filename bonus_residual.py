@@ -82,14 +82,8 @@ WEIGHT_DECAY = replace(
     description="decoupled weight decay of 0.05 (AdamW)",
     weight_decay=0.05,
 )
-CUTMIX = replace(
-    WEIGHT_DECAY,
-    name="cutmix",
-    description="every other training image gets a part of another one",
-    cutmix=0.5,
-)
 FLIP_AVERAGE = replace(
-    CUTMIX,
+    WEIGHT_DECAY,
     name="flip-average",
     description="what the network says of an image is averaged with what it says of its mirror image",
     flip_average=True,
@@ -97,9 +91,10 @@ FLIP_AVERAGE = replace(
 CHAMPION = replace(
     FLIP_AVERAGE,
     name="champion",
-    description="80 such epochs of a residual network with more channels and global average pooling",
+    description="80 such epochs, with CutMix, of a residual network with more channels and global average pooling",
     network="compact",
     epochs=80,
+    cutmix=0.5,
 )
 
 EXERCISE = Exercise(
@@ -115,7 +110,6 @@ EXERCISE = Exercise(
         LABEL_SMOOTHING,
         SCHEDULE,
         WEIGHT_DECAY,
-        CUTMIX,
         FLIP_AVERAGE,
         CHAMPION,
     ),

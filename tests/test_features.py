@@ -24,7 +24,7 @@ def settings(tmp_path):
 
 @pytest.fixture(scope="module")
 def few_birds(drawn_birds):
-    """48 + 24 images of 64×64, of 6 species."""
+    """60 + 24 images of 64×64, of 6 species."""
     return cub200.read(drawn_birds, "synthetic", 64, "squash").select(tuple(range(6)))
 
 

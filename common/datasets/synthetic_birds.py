@@ -10,7 +10,7 @@ import numpy as np
 from common.datasets.download import whole_folder
 
 SPECIES = 20
-TRAIN_IMAGES, TEST_IMAGES = 8, 4  # a species
+TRAIN_IMAGES, TEST_IMAGES = 10, 4  # a species
 SIZE = 96
 SEED = 200
 FOLDER = "synthetic_birds"
@@ -67,19 +67,19 @@ def _draw(random: np.random.Generator, silhouette, plumage) -> bytes:
     length, height, neck, beak, tail = np.array(silhouette) * random.uniform(0.9, 1.1, 5)
     body, wing, head = (np.clip(np.array(colour) + random.normal(0, 0.05, 3), 0, 1) for colour in plumage)
     figure = Figure(figsize=(1, 1), dpi=SIZE)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(-1, 1), ylim=(-1, 1))
-    axes.axis("off")
     sky, ground = random.uniform(0.3, 0.9, 3), random.uniform(0.1, 0.6, 3)
     slope = np.clip(np.linspace(1.2, -0.2, SIZE) + random.normal(0, 0.1), 0, 1)[:, None, None]
     background = sky * slope + ground * (1 - slope) + random.normal(0, 0.04, (SIZE, SIZE, 3))
-    axes.imshow(np.clip(background, 0, 1), extent=(-1, 1, -1, 1), aspect="auto")
+    figure.figimage(np.clip(background, 0, 1))
 
     place = (
         Affine2D()
         .scale(random.choice((-1, 1)) * random.uniform(1.5, 2.1), random.uniform(1.5, 2.1))
         .rotate_deg(random.uniform(-12, 12))
         .translate(*random.uniform(-0.2, 0.2, 2))
-        + axes.transData
+        .translate(1, 1)
+        .scale(0.5)  # from -1..1 to 0..1
+        + figure.transFigure
     )
     head_x, head_y = length * 0.9, neck + height * 0.4
     for shape in (
@@ -94,7 +94,7 @@ def _draw(random: np.random.Generator, silhouette, plumage) -> bytes:
           for x in (-0.04, 0.06)),
     ):
         shape.set_transform(place)
-        axes.add_patch(shape)
+        figure.add_artist(shape)
     buffer = io.BytesIO()
     with matplotlib.rc_context({"savefig.dpi": SIZE}):
         figure.savefig(buffer, format="jpg", pil_kwargs={"quality": 95})
