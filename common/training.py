@@ -7,6 +7,7 @@ of the history alone, so it has no state of its own to lose.
 
 import ctypes
 import gc
+import io
 import json
 import math
 import sys
@@ -201,12 +202,16 @@ def _variables(model: keras.Model) -> list:
 def _save(model: keras.Model, training: Training, best_weights: list | None, path: Path) -> None:
     """``.npy`` arrays one behind the other: the history as JSON, the variables, the best weights if they are kept."""
 
+    def arrays():
+        yield json.dumps([training.history, training.epoch_seconds])
+        yield from (variable.numpy() for variable in _variables(model))
+        yield from best_weights or ()
+
     def write(file):
-        np.save(file, json.dumps([training.history, training.epoch_seconds]))
-        for variable in _variables(model):
-            np.save(file, variable.numpy())
-        for array in best_weights or ():
-            np.save(file, array)
+        for array in arrays():
+            buffer = io.BytesIO()  # straight to a file, numpy would not say why a disk does not take more
+            np.save(buffer, array)
+            file.write(buffer.getbuffer())
 
     write_whole(path, write)
 
