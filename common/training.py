@@ -19,6 +19,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.lib.format import read_array
 
 from common.errors import UserError
 from common.experiment import Experiment, Stage
@@ -218,15 +219,15 @@ def _save(model: keras.Model, training: Training, best_weights: list | None, pat
 
 def _finished_epochs(path: Path) -> int:
     with _readable(path) as file:
-        return len(json.loads(str(np.load(file)))[0])
+        return len(json.loads(str(read_array(file)))[0])
 
 
 def _restore(model: keras.Model, path: Path, keep_best: bool) -> tuple[Training, list | None]:
     with _readable(path) as file:
-        training = Training(*json.loads(str(np.load(file))))
+        training = Training(*json.loads(str(read_array(file))))
         for variable in _variables(model):
-            variable.assign(np.load(file))
-        return training, [np.load(file) for _ in model.weights] if keep_best else None
+            variable.assign(read_array(file))
+        return training, [read_array(file) for _ in model.weights] if keep_best else None
 
 
 @contextmanager
@@ -234,7 +235,7 @@ def _readable(path: Path):
     try:
         with open(path, "rb") as file:
             yield file
-    except (EOFError, ValueError) as error:
+    except ValueError as error:
         raise UserError(
             f"{path} does not hold what this version needs ({error}); delete {path.parent} to begin the run again"
         ) from error
