@@ -8,6 +8,7 @@ import ex1_basenet
 import ex2_improvements
 import ex3_resnet_birds
 from common import models
+from common.errors import UserError
 from common.experiment import Experiment
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches
 from common.training import best_epoch, compile_model, fit, is_exhausted
@@ -94,6 +95,16 @@ def test_best_weights_come_back_when_the_run_stops_and_when_the_epochs_run_out(s
         loss, accuracy = model.evaluate(validation, verbose=0)
         row = training.history[best - 1]
         assert (loss, accuracy) == pytest.approx((row["val_loss"], row["val_accuracy"]), abs=1e-6)
+
+
+def test_a_damaged_state_is_named(synthetic_data, tmp_path):
+    experiment, state = replace(ex1_basenet.ADAM, epochs=1), tmp_path / "state"
+    train(synthetic_data, experiment, state)
+    whole = state.read_bytes()
+    for damaged in (b"", b"PK\3\4" + whole[4:], whole[: len(whole) // 2], whole[:-3]):
+        state.write_bytes(damaged)
+        with pytest.raises(UserError, match="state does not hold what this version needs"):
+            train(synthetic_data, experiment, state)
 
 
 def test_weight_decay_shrinks_kernels_and_nothing_else():
