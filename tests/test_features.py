@@ -108,7 +108,7 @@ def train(experiment, data, inputs, tmp_path, name, weights=None):
     normalization = Normalization.none()
     batches = TrainingBatches(inputs.train_images, data.train_labels, classes, normalization, 32, False, seed=0)
     validation = evaluation_batches(inputs.test_images, data.test_labels, classes, normalization)
-    return model, training.fit(model, experiment, batches, validation, tmp_path / f"{name}.npz", verbose=0)
+    return model, training.fit(model, experiment, batches, validation, tmp_path / f"{name}", verbose=0)
 
 
 def test_a_head_on_cached_features_learns_what_it_learns_end_to_end(few_birds, settings, tmp_path):

@@ -81,7 +81,7 @@ def train(data, experiment: Experiment, state_file, count=64):
 def test_every_network_learns_one_batch_by_heart(synthetic_data, tmp_path):
     for base in (ex1_basenet.ADAM, ex2_improvements.BATCHNORM_AFTER_RELU, ex2_improvements.DEPTH):
         values = {**vars(base), "augment": False, "epochs": 40, "learning_rate": 0.01}
-        _, training, _ = train(synthetic_data, Experiment(**values), tmp_path / f"{base.name}.npz")
+        _, training, _ = train(synthetic_data, Experiment(**values), tmp_path / f"{base.name}")
         assert training.history[-1]["accuracy"] > 0.9, base.name
 
 
@@ -89,7 +89,7 @@ def test_best_weights_come_back_when_the_run_stops_and_when_the_epochs_run_out(s
     values = {**vars(ex2_improvements.EARLY_STOPPING), "learning_rate": 0.1}
     for epochs, patience in ((30, 2), (14, 20)):
         experiment = Experiment(**{**values, "epochs": epochs, "patience": patience})
-        model, training, validation = train(synthetic_data, experiment, tmp_path / f"{epochs}.npz", 500)
+        model, training, validation = train(synthetic_data, experiment, tmp_path / f"{epochs}", 500)
         best = best_epoch(training.history)
         assert best < len(training.history)  # or nothing would have to come back
         loss, accuracy = model.evaluate(validation, verbose=0)
@@ -137,7 +137,7 @@ def test_a_batch_in_parts_teaches_what_it_teaches_at_once(synthetic_data, tmp_pa
     weights = {}
     for parts in (1, 4):
         experiment = replace(ex1_basenet.SGD, epochs=3, parts=parts)
-        model, _, _ = train(synthetic_data, experiment, tmp_path / f"{parts}.npz", count=128)
+        model, _, _ = train(synthetic_data, experiment, tmp_path / f"{parts}", count=128)
         weights[parts] = model.get_weights()
         assert int(model.optimizer.iterations) == 6
     keras.utils.set_random_seed(0)
