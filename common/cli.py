@@ -159,6 +159,8 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
         )
         for experiment in _chosen(exercise, arguments)
     ]
+    if exercise.dataset == "cub200":
+        chosen = [each.in_parts(arguments.image_size) if each.trains_resnet50 else each for each in chosen]
     runs = {}
     for seed in arguments.seed:
         for experiment in chosen:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 
 from common.errors import UserError
 
@@ -72,7 +73,7 @@ class Experiment:
         batch_size: images in a training batch.
         parts: how many parts of a batch are computed one after the other, to save memory; a step takes
             the mean of their gradients. Batch normalisation sees a part; rates are by parts, not steps;
-            a step may reach into the next epoch.
+            a step may reach into the next epoch. Of ResNet50: with images of 224×224 (``in_parts``).
         validation_fraction: part of the training images held out, in (0, 1).
         normalize: mean 0 and variance 1 for each channel; otherwise pixels are divided by 255.
         augment: random affine maps of the training images (``common.augmentation``).
@@ -123,6 +124,12 @@ class Experiment:
     def trains_resnet50(self) -> bool:
         """Whether ResNet50 is part of the network, and not only looked at through its features."""
         return self.transfer is not None and self.transfer.input == "images"
+
+    def in_parts(self, image_size: int) -> "Experiment":
+        """The experiment with a batch in as few parts as keep the memory that ``parts`` of 224×224 images take."""
+        needed = math.ceil(self.parts * (image_size / 224) ** 2)
+        parts = next((n for n in range(needed, self.batch_size) if self.batch_size % n == 0), self.batch_size)
+        return replace(self, parts=parts)
 
     def settings(self) -> dict:
         """The fields that decide the result, in the types that JSON gives back; what is not used is left out."""

@@ -36,6 +36,7 @@ def test_every_kind_of_variant_leaves_a_whole_run_that_is_not_done_again(quick, 
         config = json.loads((folder / "config.json").read_text())
         assert config["images"] == {"size": 32, "resize": "squash"}
         assert len(config["resnet50"]["weights_sha256"]) == 64
+        assert "parts" not in config["experiment"]  # small images need none
     again = run_script(*command)
     assert again.returncode == 0
     assert "training" not in again.stdout
