@@ -75,6 +75,10 @@ class FeatureRows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.rows), *self.values.shape[1:]
+
     def __getitem__(self, indices: np.ndarray) -> "FeatureRows":
         return FeatureRows(self.values, self.rows[indices])
 

@@ -1,5 +1,6 @@
 """From uint8 images in memory to batches: split, statistics, order, augmentation."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +8,10 @@ import tensorflow as tf
 from sklearn.model_selection import train_test_split
 
 from common import augmentation
-from common.datasets.image_files import ImageFiles
 from common.errors import UserError
 
-EVALUATION_BATCH_SIZE = 250
-FILES_BATCH_SIZE = 50  # the same for images from files, which are large
+EVALUATION_BATCH_SIZE = 250  # at most; large images come in smaller batches, of up to
+EVALUATION_BATCH_BYTES = 10_000_000  # as float32: 16 images of 224×224
 PARALLEL_CALLS = 2  # batches made at once
 PREFETCHED = 4  # batches ready before they are asked for
 
@@ -134,7 +134,8 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Batches of float32 images and one-hot labels in the order given, never augmented."""
     read = reader(images)
-    batch_size = FILES_BATCH_SIZE if isinstance(images, ImageFiles) else EVALUATION_BATCH_SIZE
+    image_bytes = 4 * math.prod(images.shape[1:])
+    batch_size = min(EVALUATION_BATCH_SIZE, max(1, EVALUATION_BATCH_BYTES // image_bytes))
     return _without_autotune(
         tf.data.Dataset.from_tensor_slices((np.arange(len(labels)), labels))
         .batch(batch_size)

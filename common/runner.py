@@ -99,7 +99,8 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         test = evaluation_batches(inputs.test_images, data.test_labels, classes, normalization)
         logits = model.predict(test, verbose=0).astype(np.float32)
 
-        model.save(folder.partial / "model.keras")
+        # A network that was never compiled: no optimizer, which would triple the file and the memory for it.
+        type(model)(model.input, model.output).save(folder.partial / "model.keras")
         np.savez(folder.partial / "predictions.npz", labels=data.test_labels, probabilities=softmax(logits, axis=1))
         (folder.partial / "layer_table.md").write_text(layer_table(model), encoding="utf-8")
         write_history(folder.partial / "history.csv", progress.history)

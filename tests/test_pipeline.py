@@ -89,3 +89,10 @@ def test_labels_are_smoothed_and_mixed_in_training_batches_alone(synthetic_data)
     again, _ = collect(batches(synthetic_data, cutmix=0.5).epoch(0))
     assert np.array_equal(images, again)
     assert not np.array_equal(images, collect(batches(synthetic_data, cutmix=0.5).epoch(1))[0])
+
+
+def test_large_images_are_evaluated_in_smaller_batches():
+    for size, sizes in ((32, [250, 50]), (224, [16] * 18 + [12])):
+        images = np.zeros((300, size, size, 3), np.uint8)
+        dataset = evaluation_batches(images, np.zeros(300, int), 2, Normalization.none())
+        assert [len(y) for _, y in dataset.as_numpy_iterator()] == sizes
