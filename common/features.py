@@ -55,44 +55,51 @@ def load(data: ImageData, kind: str, weights: dict[str, np.ndarray], settings) -
                 images.verify()
                 dtype = tf.bfloat16 if settings.precision == "bfloat16" else tf.float32
                 _extract(images, kind, resnet50.frozen(weights, dtype), path, settings.quiet)
-    values, count = np.load(path, mmap_mode="r"), len(data.train_labels)
-    train, test = np.arange(count), np.arange(count, len(values))
-    return replace(data, train_images=FeatureRows(values, train), test_images=FeatureRows(values, test))
+    count = len(data.train_labels)
+    train, test = np.arange(count), np.arange(count, len(images))
+    return replace(data, train_images=FeatureRows(path, train), test_images=FeatureRows(path, test))
 
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Rows of a memory-mapped array of features; a batch is read when it is needed.
+    """Rows of a ``.npy`` file of features; a batch is read when it is needed.
+
+    The file is mapped anew for each batch: TensorFlow never lets go of a training step's graph, and with
+    it of what the graph reads from; the pages of a large file would stay in memory.
 
     Attributes:
-        values: (images, ...), of the whole data set.
+        path: an array (images, ...), of the whole data set.
         rows: int (n,), which of them.
     """
 
-    values: np.ndarray
+    path: Path
     rows: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
+    def values(self) -> np.ndarray:
+        """The whole array, memory-mapped."""
+        return np.load(self.path, mmap_mode="r")
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return len(self.rows), *self.values.shape[1:]
 
     def __getitem__(self, indices: np.ndarray) -> "FeatureRows":
-        return FeatureRows(self.values, self.rows[indices])
+        return FeatureRows(self.path, self.rows[indices])
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self.values[self.rows], dtype)
 
     def reader(self):
         """A function from indices, an int tensor (batch,), to features float32 (batch, ...)."""
+        dtype, shape = tf.as_dtype(self.values.dtype), (None, *self.shape[1:])
 
         def read(chosen):
-            values = tf.numpy_function(
-                lambda indices: self.values[self.rows[indices]], [chosen], tf.as_dtype(self.values.dtype)
-            )
-            return tf.cast(tf.ensure_shape(values, (None, *self.values.shape[1:])), tf.float32)
+            values = tf.numpy_function(lambda indices: self.values[self.rows[indices]], [chosen], dtype)
+            return tf.cast(tf.ensure_shape(values, shape), tf.float32)
 
         return read
 
