@@ -149,6 +149,14 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
         device,
         getattr(arguments, "weights", "imagenet"),
     )
+    chosen = _chosen(exercise, arguments)
+    if exercise.dataset == "cub200":
+        chosen = [
+            each.in_parts(arguments.image_size, arguments.batch_size or each.batch_size)
+            if each.trains_resnet50
+            else each
+            for each in chosen
+        ]
     chosen = [
         runner.override(
             experiment,
@@ -157,10 +165,8 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
             learning_rate=arguments.learning_rate,
             validation_fraction=arguments.validation_fraction,
         )
-        for experiment in _chosen(exercise, arguments)
+        for experiment in chosen
     ]
-    if exercise.dataset == "cub200":
-        chosen = [each.in_parts(arguments.image_size) if each.trains_resnet50 else each for each in chosen]
     runs = {}
     for seed in arguments.seed:
         for experiment in chosen:

@@ -67,7 +67,7 @@ class Experiment:
         network_options: keyword arguments for that network's function.
         optimizer: "adam" (Keras's defaults) or "sgd" (momentum 0.9, Nesterov); or, for a network
             whose last layer alone has weights, "svm" or "logistic" of scikit-learn (``common.classical``).
-        learning_rate: the rate at the first step.
+        learning_rate: the rate at the first step; with ``warmup`` the highest.
         learning_rate_decay: the rate at step t is ``learning_rate / (1 + learning_rate_decay * t)``.
         epochs: the most epochs a run may take.
         batch_size: images in a training batch.
@@ -125,11 +125,14 @@ class Experiment:
         """Whether ResNet50 is part of the network, and not only looked at through its features."""
         return self.transfer is not None and self.transfer.input == "images"
 
-    def in_parts(self, image_size: int) -> "Experiment":
-        """The experiment with a batch in as few parts as keep the memory that ``parts`` of 224×224 images take."""
-        needed = math.ceil(self.parts * (image_size / 224) ** 2)
-        parts = next((n for n in range(needed, self.batch_size) if self.batch_size % n == 0), self.batch_size)
-        return replace(self, parts=parts)
+    def in_parts(self, image_size: int, batch_size: int) -> "Experiment":
+        """The experiment with this batch size, and as few equal parts of a batch as take no more memory than
+        the experiment's own parts of 224×224 images.
+        """
+        images_at_once = self.batch_size / self.parts * (224 / image_size) ** 2
+        needed = math.ceil(batch_size / images_at_once)
+        parts = next((n for n in range(needed, batch_size) if batch_size % n == 0), batch_size)
+        return replace(self, batch_size=batch_size, parts=parts)
 
     def settings(self) -> dict:
         """The fields that decide the result, in the types that JSON gives back; what is not used is left out."""

@@ -143,12 +143,13 @@ def _paired(runs: list[Run], others: list[Run]) -> str:
 
 def _row(experiment, runs: list[Run]) -> str:
     accuracies = [run.metrics["test_accuracy"] for run in runs]
+    epochs = [str(run.metrics["epochs"]) for run in runs]
     reported = experiment.reported
     pictures = runs[0].folder.relative_to(ROOT).as_posix()
     cells = [
         f"`{experiment.name}`",
         ", ".join(str(run.seed) for run in runs),
-        ", ".join(str(epochs) for epochs in dict.fromkeys(run.metrics["epochs"] for run in runs)),
+        ", ".join(epochs if len(set(epochs)) > 1 else epochs[:1]),
         mean_and_deviation([run.metrics["val_accuracy"] for run in runs]),
         mean_and_deviation([run.metrics["test_loss"] for run in runs]),
         f"{reported.loss:.4f}" if reported else "-",
@@ -173,5 +174,8 @@ def write_readme(path: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT / "results", help="where the runs are")
-    publish(parser.parse_args().output)
+    arguments = parser.parse_args()
+    if arguments.output.resolve().is_relative_to(EVIDENCE):
+        parser.error(f"--output {arguments.output}: runs are published to docs/results, not from there")
+    publish(arguments.output)
     write_readme(ROOT / "README.md")

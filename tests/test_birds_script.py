@@ -88,7 +88,6 @@ def test_bad_weights_and_bad_sizes_are_one_line(quick, tmp_path):
     missing = tmp_path / "no.weights.h5"
     assert_error(run_script(EX3, *quick, "--weights", missing), "is not a file")
     assert_error(run_script(EX3, *quick, "--image-size", 8), "32 to 1024")
-    assert_error(run_script(EX3, *quick, "--batch-size", 21), "finetune", "a multiple of 4")
     (tmp_path / "bad.weights.h5").write_text("nothing")
     flags = ("--variant", "linear", "--output", tmp_path / "results")
     assert_error(run_script(EX3, *quick, *flags, "--weights", tmp_path / "bad.weights.h5"), "does not fit ResNet50")

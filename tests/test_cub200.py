@@ -51,6 +51,11 @@ def test_files_of_apple_s_finder_are_not_images(birds_dir):
     assert len(load(birds_dir).train_labels) == 200
 
 
+def test_classes_that_a_smaller_data_set_does_not_have_are_refused(birds_dir):
+    with pytest.raises(UserError, match=r"has the classes 0\.\.19; choose from them with --classes"):
+        load(birds_dir, classes=(0, 20))
+
+
 def test_the_folders_may_lie_straight_in_the_data_folder(birds_dir):
     assert load(birds_dir / "CUB_200_2010").sha256() == load(birds_dir).sha256()
 

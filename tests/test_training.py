@@ -133,10 +133,12 @@ def test_flip_average_is_the_mean_over_an_image_and_its_mirror_outside_of_traini
     assert restored.predict(images, verbose=0) == pytest.approx(expected, abs=1e-5)
 
 
-def test_larger_images_are_computed_in_more_parts():
+def test_larger_images_and_batches_are_computed_in_more_parts():
     finetune, frozen = ex3_resnet_birds.FINETUNE, ex3_resnet_birds.FINETUNE_FROZEN_BN  # 64 and 32 images a batch
-    assert [finetune.in_parts(size).parts for size in (32, 112, 160, 224, 448, 1024)] == [1, 1, 4, 4, 16, 64]
-    assert [frozen.in_parts(size).parts for size in (32, 160, 224, 448)] == [1, 2, 2, 8]
+    assert [finetune.in_parts(size, 64).parts for size in (32, 112, 160, 224, 448, 1024)] == [1, 1, 4, 4, 16, 64]
+    assert [frozen.in_parts(size, 32).parts for size in (32, 160, 224, 448)] == [1, 2, 2, 8]
+    assert [finetune.in_parts(224, images).parts for images in (8, 16, 21, 128)] == [1, 1, 3, 8]
+    assert finetune.in_parts(224, 21).batch_size == 21
 
 
 def test_a_batch_in_parts_teaches_what_it_teaches_at_once(synthetic_data, tmp_path):

@@ -49,7 +49,12 @@ def load_birds(
     from common.datasets import cub200, synthetic_birds
 
     folder = cub200.find(data_dir) if name == "cub200" else synthetic_birds.find(data_dir)
-    data = cub200.read(folder, name, size, resize).select(classes)
+    data = cub200.read(folder, name, size, resize)
+    if max(classes) >= len(data.class_names):
+        raise UserError(
+            f"{folder} has the classes 0..{len(data.class_names) - 1}; choose from them with --classes"
+        )
+    data = data.select(classes)
     _check(data, classes, folder)
     return data.limit(limit) if limit else data
 

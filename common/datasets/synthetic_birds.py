@@ -9,7 +9,6 @@ import numpy as np
 
 from common.datasets.download import whole_folder
 
-SPECIES = 20
 TRAIN_IMAGES, TEST_IMAGES = 10, 4  # a species
 SIZE = 96
 SEED = 200
