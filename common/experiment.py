@@ -150,7 +150,7 @@ class Exercise:
     Attributes:
         name: the script's file name without ``.py``.
         description: what ``--help`` says.
-        experiments: in the report's order.
+        experiments: in the order in which ``--variant all`` runs them.
         default: the names that run when ``--variant`` is not given.
         dataset: the real data set, as ``common.datasets.CLASS_COUNTS`` calls it.
         compare: the names drawn into one figure when all of them ran.
