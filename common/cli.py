@@ -149,14 +149,10 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
         device,
         getattr(arguments, "weights", "imagenet"),
     )
-    chosen = _chosen(exercise, arguments)
-    if exercise.dataset == "cub200":
-        chosen = [
-            each.in_parts(arguments.image_size, arguments.batch_size or each.batch_size)
-            if each.trains_resnet50
-            else each
-            for each in chosen
-        ]
+    in_parts = (
+        each.in_parts(arguments.image_size, arguments.batch_size or each.batch_size) if each.trains_resnet50 else each
+        for each in _chosen(exercise, arguments)
+    )
     chosen = [
         runner.override(
             experiment,
@@ -165,7 +161,7 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
             learning_rate=arguments.learning_rate,
             validation_fraction=arguments.validation_fraction,
         )
-        for experiment in chosen
+        for experiment in in_parts
     ]
     runs = {}
     for seed in arguments.seed:

@@ -116,8 +116,7 @@ class Experiment:
     def __post_init__(self):
         if self.batch_size % self.parts:
             raise UserError(
-                f"batches of {self.name} are computed in {self.parts} parts; "
-                f"give a --batch-size that is a multiple of {self.parts}"
+                f"{self.name}: batch_size, {self.batch_size}, is not a multiple of parts, {self.parts}"
             )
 
     @property

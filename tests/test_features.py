@@ -1,6 +1,8 @@
 """What frozen ResNet50 says, beside plain Keras; training on it, beside training end to end."""
 
+import gc
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -123,6 +125,18 @@ def test_a_head_on_cached_features_learns_what_it_learns_end_to_end(few_birds, s
         assert (row["loss"], row["val_loss"]) == pytest.approx((other["loss"], other["val_loss"]), rel=1e-3)
     for a, b in zip(head.layers[-1].get_weights(), model.layers[-1].get_weights()):
         assert np.abs(a - b).max() < 1e-3 * np.abs(a).max()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped files")
+def test_features_do_not_stay_in_memory_after_a_training(few_birds, settings, tmp_path):
+    def fit():
+        linear = replace(ex3_resnet_birds.LINEAR, epochs=1)
+        cached = features.load(few_birds, "pooled", resnet50.read_weights("none"), settings)
+        train(linear, few_birds, cached, tmp_path, "head")
+
+    fit()
+    gc.collect()
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
 
 
 @pytest.mark.parametrize("frozen", [True, False])
