@@ -28,7 +28,7 @@ def compact(input_shape: tuple[int, int, int], classes: int) -> Model:
 
     inputs = layers.Input(input_shape)
     x = activate(convolve(inputs, 32))
-    for filters in (64, 256, 256):
+    for filters in (64, 128, 256):
         x = activate(layers.MaxPooling2D(2)(convolve(x, filters)))
         x = layers.Add()([activate(convolve(activate(convolve(x, filters)), filters)), x])
     # The pooling and the logits stay in float32 under mixed precision, so that the loss does.
