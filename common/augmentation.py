@@ -1,4 +1,4 @@
-"""The report's augmentation, one random affine map per image, for a whole batch in one resampling; and CutMix.
+"""The report's augmentation, one random affine map per image, for a whole batch in one resampling.
 
 Flip, zoom, shift and rotation as ``keras.preprocessing.image.ImageDataGenerator`` meant them:
 https://www.tensorflow.org/api_docs/python/tf/keras/preprocessing/image/ImageDataGenerator.
@@ -67,39 +67,3 @@ def transform(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
-
-
-def draw_cutmix(images: int, seed: tf.Tensor) -> tf.Tensor:
-    """Random numbers for ``cutmix``: float32 (images, 4) in [0, 1): whether, area, row and column of the centre."""
-    return tf.random.stateless_uniform([images, 4], seed)
-
-
-def cutmix(images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, rate: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pastes a box of the next image of the batch into an image, and mixes their labels by area.
-
-    The box has a uniform part of the image's area, a uniform centre, and is cut at the image's edge.
-
-    Args:
-        images: float32 (batch, height, width, channels), any value range.
-        labels: float32 (batch, classes), rows that add up to 1.
-        numbers: float32 (batch, 4), as ``draw_cutmix`` gives them.
-        rate: the part of the images that get a box.
-
-    Returns:
-        Images and labels of the same shapes.
-
-    Source: Yun et al. 2019, arXiv:1905.04899. ``keras.layers.CutMix`` keeps the state of its random numbers,
-    so that an epoch would depend on those before it.
-    """
-    height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
-    chosen, area, centre_y, centre_x = tf.unstack(numbers, axis=1)
-    half = tf.sqrt(area) / 2 * tf.cast(chosen < rate, tf.float32)
-
-    def inside(side, centre):  # float32 (batch, side): 1 in the box
-        pixels = tf.range(side) + 0.5
-        return tf.cast(tf.abs(pixels - centre[:, None] * side) < half[:, None] * side, tf.float32)
-
-    box = inside(height, centre_y)[:, :, None, None] * inside(width, centre_x)[:, None, :, None]
-    part = tf.reduce_mean(box, [1, 2, 3])[:, None]
-    following = tf.roll(images, -1, 0), tf.roll(labels, -1, 0)
-    return images + box * (following[0] - images), labels + part * (following[1] - labels)

@@ -9,7 +9,7 @@ from common.errors import UserError
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # --precision: Keras's dtype policy
 
-SELDOM_USED = ("parts", "label_smoothing", "cutmix", "weight_decay", "flip_average", "warmup", "transfer")
+SELDOM_USED = ("parts", "label_smoothing", "weight_decay", "flip_average", "warmup", "transfer")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,6 @@ class Experiment:
             whose best weights are then evaluated; None trains all epochs and evaluates the last.
         label_smoothing: part of each training label, in [0, 1), that is spread over all classes
             (Szegedy et al. 2015, arXiv:1512.00567).
-        cutmix: how often, in [0, 1], a training image gets a part of another (``common.augmentation``).
         weight_decay: what a step takes off each weight of a kernel, as a part of it and of the
             learning rate (Loshchilov and Hutter 2017, arXiv:1711.05101).
         flip_average: outside of training, logits are the mean over the image and its mirror image.
@@ -106,7 +105,6 @@ class Experiment:
     augment: bool = False
     patience: int | None = None
     label_smoothing: float = 0.0
-    cutmix: float = 0.0
     weight_decay: float = 0.0
     flip_average: bool = False
     warmup: float | None = None

@@ -87,7 +87,7 @@ class TrainingBatches:
     Attributes:
         images: an array uint8 (images, height, width, channels), or what ``reader`` takes in its place.
         labels: int64 (images,).
-        label_smoothing, cutmix: as in ``common.experiment.Experiment``.
+        label_smoothing: as in ``common.experiment.Experiment``.
     """
 
     images: np.ndarray
@@ -98,7 +98,6 @@ class TrainingBatches:
     augment: bool
     seed: int
     label_smoothing: float = 0.0
-    cutmix: float = 0.0
 
     def __post_init__(self):
         self._read = reader(self.images)
@@ -111,18 +110,15 @@ class TrainingBatches:
         order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[self.seed, 2 * number])
         numbers = augmentation.draw(count, seed=[self.seed, 2 * number + 1])
 
-        box_numbers = augmentation.draw_cutmix(count, seed=[-1 - self.seed, number])
-
-        def make_batch(chosen, numbers, box_numbers):
+        def make_batch(chosen, numbers):
             images = self._read(chosen)
             if self.augment:
                 maps = augmentation.affine_maps(numbers, *self.images.shape[1:3])
                 images = augmentation.transform(images, maps)
-            images, labels = self.normalization.apply(images), tf.gather(self._labels, chosen)
-            return augmentation.cutmix(images, labels, box_numbers, self.cutmix) if self.cutmix else (images, labels)
+            return self.normalization.apply(images), tf.gather(self._labels, chosen)
 
         return _without_autotune(
-            tf.data.Dataset.from_tensor_slices((order, numbers, box_numbers))
+            tf.data.Dataset.from_tensor_slices((order, numbers))
             .batch(self.batch_size)
             .map(make_batch, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
             .prefetch(PREFETCHED)

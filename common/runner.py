@@ -83,7 +83,6 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
                 augment=experiment.augment,
                 seed=seed,
                 label_smoothing=experiment.label_smoothing,
-                cutmix=experiment.cutmix,
             )
             validation = evaluation_batches(
                 inputs.train_images[validation_part], data.train_labels[validation_part], classes, normalization

@@ -40,7 +40,7 @@ class Training:
 
     Attributes:
         history: a row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, learning_rate
-            (after the last step). Loss and accuracy are on the labels as trained: smoothed, mixed.
+            (after the last step). Loss and accuracy are on the labels as trained: smoothed.
         epoch_seconds: training and validation of each epoch.
         chosen: settings that training itself chose, for ``metrics.json``.
     """

@@ -48,21 +48,3 @@ def test_draws_cover_the_ranges_and_depend_on_the_seed_alone():
     assert np.all(abs(np.corrcoef(numbers.T) - np.eye(6)) < 0.06)  # each drawn on its own
     assert np.array_equal(numbers, augmentation.draw(5000, tf.constant([3, 4])))
     assert not np.array_equal(numbers, augmentation.draw(5000, [3, 5]))
-
-
-def test_cutmix_pastes_a_box_of_the_next_image_and_mixes_labels_by_its_area():
-    labels = tf.one_hot(range(20), 20)
-    numbers = np.array(augmentation.draw_cutmix(20, [5, 6]))
-    numbers[:4] = (0.4, 0.25, 0.5, 0.5), (0.4, 0.25, 0.0, 0.5), (0.6, 0.25, 0.5, 0.5), (0.4, 0.0, 0.5, 0.5)
-    images, mixed = (part.numpy() for part in augmentation.cutmix(tf.constant(IMAGES), labels, numbers, 0.5))
-    expected = IMAGES[0].copy()
-    expected[8:24, 8:24] = IMAGES[1, 8:24, 8:24]
-    assert np.array_equal(images[0], expected)
-    expected = IMAGES[1].copy()
-    expected[:8, 8:24] = IMAGES[2, :8, 8:24]  # half of the box lies outside
-    assert np.array_equal(images[1], expected)
-    assert np.array_equal(images[2:4], IMAGES[2:4])  # not chosen; a box of no size
-    np.testing.assert_allclose(mixed.diagonal()[:4], [0.75, 0.875, 1, 1])
-    followed = np.all(images == np.roll(IMAGES, -1, 0), axis=-1).mean(axis=(1, 2))
-    np.testing.assert_allclose(mixed[range(20), np.roll(range(20), -1)], followed, atol=1e-3)
-    np.testing.assert_allclose(mixed.sum(axis=1), 1, rtol=1e-6)

@@ -154,13 +154,12 @@ def test_the_champion_trains_and_its_saved_network_averages_over_the_flip(tmp_pa
 
 
 @pytest.mark.slow
-def test_smoothing_and_cutmix_reach_the_training_images(synthetic_data, tmp_path):
+def test_smoothing_reaches_the_training_images(synthetic_data, tmp_path):
     few = synthetic_data.select((0, 1, 2)).limit(20)
     losses = []
-    for change in ({}, {"label_smoothing": 0.1}, {"cutmix": 0.5}):
+    for change in ({}, {"label_smoothing": 0.1}):
         settings = Settings(tmp_path / str(len(losses)), "float32", False, True, "CPU")
         experiment = replace(bonus_residual.WIDE, epochs=1, **change)
         losses.append(runner.run("bonus_residual", experiment, few, 0, settings).history[0]["loss"])
     # One batch, so the first epoch's loss is that of the same fresh weights.
     assert abs(losses[1] - losses[0]) > 1e-3
-    assert abs(losses[2] - losses[0]) > 1e-3
