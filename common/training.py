@@ -7,7 +7,6 @@ of the history alone, so it has no state of its own to lose.
 
 import ctypes
 import gc
-import io
 import json
 import math
 import sys
@@ -15,6 +14,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -211,9 +211,8 @@ def _save(model: keras.Model, training: Training, best_weights: list | None, pat
 
     def write(file):
         for array in arrays():
-            buffer = io.BytesIO()  # straight to a file, numpy would not say why a disk does not take more
-            np.save(buffer, array)
-            file.write(buffer.getbuffer())
+            # Not to the file itself: there numpy would not say why a disk does not take more.
+            np.save(SimpleNamespace(write=file.write), array)
 
     write_whole(path, write)
 
