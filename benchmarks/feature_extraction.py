@@ -37,8 +37,8 @@ def measure(arguments, precision: str) -> dict[str, list[float]]:
     import numpy as np
     import tensorflow as tf
 
-    from common.features import BATCH_SIZE
     from common.models import resnet50
+    from common.pipeline import evaluation_batch_size
 
     count = STOCK_BATCH_SIZE * arguments.batches
     images = np.random.default_rng(0).uniform(0, 255, (count, SIZE, SIZE, 3)).astype(np.float32)
@@ -53,7 +53,7 @@ def measure(arguments, precision: str) -> dict[str, list[float]]:
     multiply = tf.function(tf.matmul)
 
     def run_suite():
-        for batch in tf.data.Dataset.from_tensor_slices(images).batch(BATCH_SIZE):
+        for batch in tf.data.Dataset.from_tensor_slices(images).batch(evaluation_batch_size((SIZE, SIZE, 3))):
             tf.reduce_mean(network(batch), [1, 2]).numpy()
 
     ways = {
