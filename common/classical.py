@@ -25,6 +25,18 @@ CLASSIFIERS = {
 }
 
 
+class _Scaler(StandardScaler):
+    """Standardises, but a feature that hardly varies only as if it varied by a tenth of the usual.
+
+    The weight of such a feature would have no bound, nor would the gradient of a fine-tuning that begins with it.
+    """
+
+    def fit(self, features, labels=None):
+        super().fit(features)
+        self.scale_ = np.maximum(self.scale_, np.median(self.scale_) / 10)
+        return self
+
+
 def solve(kind: str, features: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Kernel float32 (features, classes), bias (classes,) and the C that cross-validation chose.
 
@@ -45,7 +57,7 @@ def solve(kind: str, features: np.ndarray, labels: np.ndarray, seed: int) -> tup
         )
     make, grid = CLASSIFIERS[kind]
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    pipeline = Pipeline([("scaler", StandardScaler()), ("classifier", make(seed))])
+    pipeline = Pipeline([("scaler", _Scaler()), ("classifier", make(seed))])
     search = GridSearchCV(pipeline, {"classifier__C": grid}, cv=folds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # cross-validation sees how good it is

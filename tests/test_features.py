@@ -63,14 +63,15 @@ def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_
 
 
 @pytest.mark.parametrize("kept", [40, 580_000])
-def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(few_birds, settings, kept):
+def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(drawn_birds, settings, kept):
     weights = resnet50.read_weights("none")
-    features.load(few_birds, "pooled", weights, settings)
+    large = cub200.read(drawn_birds, "synthetic", 160, "squash").select(tuple(range(6)))  # 32 at once
+    features.load(large, "pooled", weights, settings)
     (path,) = (settings.output / "synthetic/features").glob("pooled-*.npy")
     whole = path.read_bytes()
     path.unlink()
     path.with_name(f".{path.name}.partial").write_bytes(whole[:kept])
-    features.load(few_birds, "pooled", weights, settings)
+    features.load(large, "pooled", weights, settings)
     assert path.read_bytes() == whole
     assert not path.with_name(f".{path.name}.partial").exists()
 
@@ -159,6 +160,14 @@ def test_frozen_statistics_do_not_move_under_fit_and_others_do(few_birds, tmp_pa
 def test_too_few_images_for_cross_validation_say_so():
     with pytest.raises(UserError, match="2 training images, too few"):
         classical.solve("logistic", np.ones((6, 4)), np.arange(6) // 2, seed=0)
+
+
+def test_a_feature_that_hardly_varies_gets_no_enormous_weight():
+    features = np.random.default_rng(0).normal(0, 1, (60, 20))
+    features[:, 0] = 0
+    features[7, 0] = 1e-5
+    kernel, _, _ = classical.solve("logistic", features, np.arange(60) % 3, seed=0)
+    assert np.abs(kernel[0]).max() < np.abs(kernel[1:]).max()
 
 
 @pytest.mark.parametrize("kind", classical.CLASSIFIERS)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # The real data set of an exercise: what --dataset may be there, and how many classes each has.
 CLASS_COUNTS = {"cifar100": {"cifar100": 100, "synthetic": 25}, "cub200": {"cub200": 200, "synthetic": 20}}
 RESIZE = ("squash", "pad", "crop")
-IMAGE_SIZES = {"cub200": 224, "synthetic": 48}  # of birds, unless --image-size says otherwise
+IMAGE_SIZES = {"cub200": 224, "synthetic": 32}  # of birds, unless --image-size says otherwise
 
 
 def load(name: str, data_dir: Path, classes: tuple[int, ...], limit: int | None) -> ImageData:
