@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from common.datasets.image_data import ImageData
 from common.datasets.image_files import ImageFiles
+from common.errors import UserError
 from common.models import resnet50
 from common.pipeline import evaluation_batch_size
 
@@ -34,7 +35,7 @@ def load(data: ImageData, kind: str, weights: dict[str, np.ndarray], settings) -
         settings: the command's, ``common.runner.Settings``.
 
     Raises:
-        UserError: an image that does not decode.
+        UserError: an image that does not decode, or a file of features that is damaged.
     """
     images = replace(data.train_images, paths=np.concatenate([data.train_images.paths, data.test_images.paths]))
     key = {
@@ -55,6 +56,10 @@ def load(data: ImageData, kind: str, weights: dict[str, np.ndarray], settings) -
                 images.verify()
                 dtype = tf.bfloat16 if settings.precision == "bfloat16" else tf.float32
                 _extract(images, kind, resnet50.frozen(weights, dtype), path, settings.quiet)
+    try:
+        np.load(path, mmap_mode="r")
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, it is computed again") from error
     count = len(data.train_labels)
     train, test = np.arange(count), np.arange(count, len(images))
     return replace(data, train_images=FeatureRows(path, train), test_images=FeatureRows(path, test))

@@ -44,14 +44,15 @@ def table(experiments: list[Experiment], runs: list[Run]) -> str:
 
 
 def on_the_report_s_images(run: Run) -> bool:
-    """Whether a run had all images of the first 25 classes of CIFAR-100, or all of CUB-200.
+    """Whether a run had all images of the first 25 classes of CIFAR-100, or all of CUB-200, squashed to 224×224.
 
     CIFAR-100's names are in alphabetical order, so 25 of which none comes after "cockroach" are these.
     """
     dataset = run.config["dataset"]
     images = dataset["training_images"] + dataset["validation_images"]
     if dataset["name"] == "cub200":
-        return (len(dataset["classes"]), images, dataset["test_images"]) == (200, 3000, 3033)
+        counts = (len(dataset["classes"]), images, dataset["test_images"])
+        return counts == (200, 3000, 3033) and run.config["images"] == {"size": 224, "resize": "squash"}
     return (dataset["name"], len(dataset["classes"]), images, max(dataset["classes"])) == (
         "cifar100", 25, 12500, "cockroach"
     )

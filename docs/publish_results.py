@@ -24,7 +24,12 @@ import bonus_residual  # noqa: E402
 import ex1_basenet  # noqa: E402
 import ex2_improvements  # noqa: E402
 import ex3_resnet_birds  # noqa: E402
+from common import tensorflow_setup  # noqa: E402
+
+tensorflow_setup.configure()
+
 from common import models  # noqa: E402
+from common.experiment import PRECISIONS  # noqa: E402
 from common.layer_table import multiply_adds  # noqa: E402
 from common.results import Run, read_run  # noqa: E402
 from common.summary import mean_and_deviation, on_the_report_s_images  # noqa: E402
@@ -39,29 +44,33 @@ MARKS = re.compile(r"(<!-- (results|comparison): ([^>]+) -->\n).*?(<!-- end -->)
 def publish(output: Path) -> None:
     """Copies the runs that are the exercises' own (no flag but ``--precision`` and ``--weights`` changed them).
 
-    Comparisons come along if all runs have the same precision.
-
-    What was published of an exercise in a precision before goes first, if there are runs of it now.
+    Comparisons come along if all runs have the same precision. A published run gives way to one of the same variant,
+    seed and precision; one of settings that its variant does not have any more goes.
     """
     for name, exercise in EXERCISES.items():
         source = output / exercise.dataset / name
-        runs = [
-            run
-            for experiment in exercise.experiments
-            for run in map(read_run, sorted((source / experiment.name).glob("seed-*")))
-            if _is_own(run, experiment)
-        ]
+        experiments = {experiment.name: experiment for experiment in exercise.experiments}
+        runs = [run for run in _runs(source) if _is_own(run, experiments)]
         precisions = {run.config["precision"] for run in runs}
-        for precision in precisions:
-            target = _evidence(name, precision)
-            shutil.rmtree(target, ignore_errors=True)
-            folders = [run.folder for run in runs if run.config["precision"] == precision]
-            for folder in [source] * (len(precisions) == 1) + folders:
-                to = target / folder.relative_to(source)
-                to.mkdir(parents=True, exist_ok=True)
-                for path in folder.iterdir():
-                    if path.is_file() and path.suffix in PUBLISHED:
-                        shutil.copyfile(path, to / path.name)
+        for run in runs:
+            _copy(run.folder, _evidence(name, run.config["precision"]) / run.folder.relative_to(source))
+        if len(precisions) == 1:
+            _copy(source, _evidence(name, *precisions))
+        for precision in PRECISIONS:
+            for run in _runs(_evidence(name, precision)):
+                if not _is_own(run, experiments):
+                    shutil.rmtree(run.folder)
+
+
+def _copy(folder: Path, to: Path) -> None:
+    to.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_file() and path.suffix in PUBLISHED:
+            shutil.copyfile(path, to / path.name)
+
+
+def _runs(folder: Path) -> list[Run]:
+    return [read_run(path) for path in sorted(folder.glob("*/seed-*"))]
 
 
 def _evidence(script: str, precision: str) -> Path:
@@ -70,19 +79,17 @@ def _evidence(script: str, precision: str) -> Path:
 
 
 def _published(script: str, precision: str) -> dict[str, list[Run]]:
-    """Runs of the variants as they are now, by the variant's name, in the exercise's order."""
-    found = {}
-    for experiment in EXERCISES[script].experiments:
-        runs = map(read_run, sorted((_evidence(script, precision) / experiment.name).glob("seed-*")))
-        if own := [run for run in runs if _is_own(run, experiment)]:
-            found[experiment.name] = own
-    return found
+    """The published runs, by the variant's name, in the exercise's order."""
+    runs = _runs(_evidence(script, precision))
+    names = (experiment.name for experiment in EXERCISES[script].experiments)
+    of_each = {name: [run for run in runs if run.config["variant"] == name] for name in names}
+    return {name: of_variant for name, of_variant in of_each.items() if of_variant}
 
 
-def _is_own(run: Run, experiment) -> bool:
-    images = run.config.get("images", {"size": 224, "resize": "squash"})
-    own_images = on_the_report_s_images(run) and images == {"size": 224, "resize": "squash"}
-    return own_images and run.config["experiment"] == experiment.settings()
+def _is_own(run: Run, experiments: dict) -> bool:
+    experiment = experiments.get(run.config["variant"])
+    own_settings = experiment is not None and run.config["experiment"] == experiment.settings()
+    return own_settings and on_the_report_s_images(run)
 
 
 def results(script: str, precision: str) -> str:

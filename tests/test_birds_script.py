@@ -1,6 +1,7 @@
 """Exercise 3 and the bonus, the real scripts, on small drawn images."""
 
 import json
+import os
 from dataclasses import replace
 
 import keras
@@ -92,6 +93,13 @@ def test_bad_weights_and_bad_sizes_are_one_line(quick, tmp_path):
     flags = ("--variant", "linear", "--output", tmp_path / "results")
     assert_error(run_script(EX3, *quick, *flags, "--weights", tmp_path / "bad.weights.h5"), "does not fit ResNet50")
     assert visible_files(tmp_path) == ["bad.weights.h5"]
+
+
+def test_no_birds_and_no_network_names_three_ways_out(tmp_path):
+    environment = {**os.environ, "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    result = run_script(EX3, "--data-dir", tmp_path / "data", "--output", tmp_path / "results", env=environment)
+    assert_error(result, "Put images.tgz and lists.tgz into", "https_proxy", "--dataset synthetic --weights none")
+    assert visible_files(tmp_path) == []
 
 
 def test_an_image_that_does_not_decode_stops_with_its_name(birds_dir, tmp_path):

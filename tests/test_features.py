@@ -76,12 +76,15 @@ def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(drawn_birds, s
     assert not path.with_name(f".{path.name}.partial").exists()
 
 
-def test_features_are_read_back_and_other_weights_or_images_have_their_own(few_birds, settings):
+def test_features_are_read_back_if_they_are_whole_and_other_weights_or_images_have_their_own(few_birds, settings):
     weights = resnet50.read_weights("none")
     features.load(few_birds, "pooled", weights, settings)
     (path,) = (settings.output / "synthetic/features").glob("pooled-*.npy")
     path.write_bytes(path.read_bytes()[:-4] + np.float32(7).tobytes())
     assert np.asarray(features.load(few_birds, "pooled", weights, settings).test_images)[-1, -1] == 7
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"pooled-.*\.npy is damaged .*; delete it"):
+        features.load(few_birds, "pooled", weights, settings)
     features.load(few_birds.limit(7), "pooled", weights, settings)
     other = weights | {"conv1_conv/bias": weights["conv1_conv/bias"] + 1}
     features.load(few_birds, "pooled", other, settings)

@@ -5,6 +5,7 @@ import pytest
 from conftest import ROOT
 
 import ex1_basenet
+import ex3_resnet_birds
 from common.results import read_run
 from common.summary import mean_and_deviation, table
 
@@ -34,6 +35,13 @@ def test_the_report_s_number_stands_only_beside_its_own_images(change):
     config = copy.deepcopy(RUNS[0].config)
     config["dataset"].update(change)
     assert table([ex1_basenet.SGD], [replace(RUNS[0], config=config)]).splitlines()[-1].split()[-2:] == ["-", "-"]
+
+
+def test_the_report_s_number_stands_only_beside_birds_of_its_size():
+    run = read_run(ROOT / "docs/results/cub200/ex3_resnet_birds/linear/seed-0")
+    assert table([ex3_resnet_birds.LINEAR], [run]).split()[-2] == "0.4385"
+    small = replace(run, config=run.config | {"images": {"size": 64, "resize": "squash"}})
+    assert table([ex3_resnet_birds.LINEAR], [small]).split()[-2:] == ["-", "-"]
 
 
 def test_mean_and_sample_standard_deviation():

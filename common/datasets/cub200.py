@@ -138,7 +138,8 @@ def extract(archive: Path, part: str, folder: Path) -> None:
             for member in tar:
                 path = PurePosixPath(member.name)
                 parts = [piece for piece in path.parts if piece != "."]
-                if path.is_absolute() or ".." in parts or not (member.isfile() or member.isdir()):
+                leaves = path.is_absolute() or ".." in parts or set(member.name) & set("\\:")  # the last on Windows
+                if leaves or not (member.isfile() or member.isdir()):
                     raise UserError(f"{archive} holds {member.name}, which no data set needs; get it from elsewhere")
                 if not member.isfile() or parts[0] != part or parts[-1].startswith("._"):
                     continue

@@ -4,7 +4,7 @@ import keras
 from keras import Model, layers
 
 from common.models import resnet50
-from common.models.layers import FusedBatchNormalization, ResNetPreprocessing
+from common.models.layers import ResNetPreprocessing, activate
 
 DROPOUT = 0.4
 
@@ -35,7 +35,7 @@ def convolutional(input_shape: tuple[int, int, int], classes: int) -> Model:
     From maps (batch, height, width, 2048) to logits (batch, classes) in float32.
     """
     inputs = layers.Input(input_shape)
-    x = _activate(layers.Conv2D(64, 3, padding="same")(inputs))
+    x = activate(layers.Conv2D(64, 3, padding="same")(inputs))
     return Model(inputs, _three_layers(layers.Flatten()(x), classes))
 
 
@@ -67,12 +67,8 @@ def set_trainable(model: Model, trains: tuple[str, ...], frozen_batch_normalizat
 def _three_layers(x, classes: int):
     for units in (1024, 512):
         # The report's last hidden layer has no dropout behind it.
-        x = _activate(layers.Dense(units)(layers.Dropout(DROPOUT)(x)))
+        x = activate(layers.Dense(units)(layers.Dropout(DROPOUT)(x)))
     return _logits(x, classes)
-
-
-def _activate(x):
-    return layers.ReLU()(FusedBatchNormalization()(x))
 
 
 def _logits(x, classes: int):

@@ -2,7 +2,7 @@
 
 from keras import Model, layers
 
-from common.models.layers import FusedBatchNormalization
+from common.models.layers import activate
 
 
 def compact(input_shape: tuple[int, int, int], classes: int) -> Model:
@@ -22,9 +22,6 @@ def compact(input_shape: tuple[int, int, int], classes: int) -> Model:
     def convolve(x, filters):
         # Batch normalisation follows, which makes a bias useless.
         return layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-
-    def activate(x):
-        return layers.ReLU()(FusedBatchNormalization()(x))
 
     inputs = layers.Input(input_shape)
     x = activate(convolve(inputs, 32))

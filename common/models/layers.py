@@ -1,4 +1,4 @@
-"""Layers, and a kind of model, that Keras does not have or has slower."""
+"""Layers, and a kind of model, that Keras does not have or has slower, and what most networks here repeat."""
 
 import keras
 import tensorflow as tf
@@ -81,3 +81,8 @@ class FlipAverage(keras.Model):
         if training:
             return outputs
         return (outputs + super().call(inputs[:, :, ::-1], training=training, mask=mask)) / 2
+
+
+def activate(x):
+    """Batch normalisation, then ReLU; the shape stays."""
+    return keras.layers.ReLU()(FusedBatchNormalization()(x))

@@ -2,7 +2,7 @@
 
 from keras import Model, layers, ops
 
-from common.models.layers import FusedBatchNormalization
+from common.models.layers import FusedBatchNormalization, activate
 
 
 def residual(
@@ -35,23 +35,19 @@ def residual(
     inputs = layers.Input(input_shape)
     x = inputs
     for filters in widths:
-        x = _activate(_convolve(x, filters, 5))
+        x = activate(_convolve(x, filters, 5))
         for _ in range(modules):
             shortcut = x
             x = MODULES[module](x)
             if shortcuts:
                 x = layers.Add()([x, shortcut])
-            x = _activate(x)
+            x = activate(x)
         x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(layers.Dropout(0.25)(x))
-    x = _activate(layers.Dense(512)(x))
+    x = activate(layers.Dense(512)(x))
     # Logits stay in float32 under mixed precision, so that the loss does.
     outputs = layers.Dense(classes, dtype="float32")(layers.Dropout(0.5)(x))
     return Model(inputs, outputs)
-
-
-def _activate(x):
-    return layers.ReLU()(FusedBatchNormalization()(x))
 
 
 def _convolve(x, filters, kernel_size):
@@ -61,19 +57,19 @@ def _convolve(x, filters, kernel_size):
 def _plain(x):
     """Two 3×3 convolutions."""
     filters = x.shape[-1]
-    return _convolve(_activate(_convolve(x, filters, 3)), filters, 3)
+    return _convolve(activate(_convolve(x, filters, 3)), filters, 3)
 
 
 def _bottleneck(x):
     """1×1 to half the channels, 3×3, 1×1 back (He et al. 2015, which goes to a quarter of many more channels)."""
     filters = x.shape[-1]
-    x = _activate(_convolve(x, filters // 2, 1))
-    return _convolve(_activate(_convolve(x, filters // 2, 3)), filters, 1)
+    x = activate(_convolve(x, filters // 2, 1))
+    return _convolve(activate(_convolve(x, filters // 2, 3)), filters, 1)
 
 
 def _self_calibrated(x):
     """Two self-calibrated convolutions."""
-    return _calibrate(_activate(_calibrate(x)))
+    return _calibrate(activate(_calibrate(x)))
 
 
 def _calibrate(x):
