@@ -25,7 +25,9 @@ def quick(drawn_birds):
 
 
 @pytest.mark.parametrize(
-    "variants", [("convolutional", "svm"), pytest.param(("finetune",), marks=pytest.mark.slow)], ids="-".join
+    "variants",
+    [("convolutional", "svm"), ("finetune-staged",), pytest.param(("finetune",), marks=pytest.mark.slow)],
+    ids="-".join,
 )
 def test_every_kind_of_variant_leaves_a_whole_run_that_is_not_done_again(quick, tmp_path, variants):
     command = (EX3, *quick, "--variant", *variants, "--epochs", 1, "--output", tmp_path)
