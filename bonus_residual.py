@@ -67,19 +67,14 @@ LABEL_SMOOTHING = replace(
     label_smoothing=0.1,
     reported=None,
 )
-SCHEDULE = replace(
+WEIGHT_DECAY = replace(
     LABEL_SMOOTHING,
-    name="schedule",
-    description="40 epochs in which the learning rate warms up to 0.003 and falls to 0 along a cosine",
+    name="weight-decay",
+    description="AdamW, weight decay 0.05, 40 epochs whose rate warms up to 0.003 and falls to 0 along a cosine",
     learning_rate=0.003,
     epochs=40,
     warmup=0.1,
     patience=None,
-)
-WEIGHT_DECAY = replace(
-    SCHEDULE,
-    name="weight-decay",
-    description="decoupled weight decay of 0.05 (AdamW)",
     weight_decay=0.05,
 )
 FLIP_AVERAGE = replace(
@@ -107,7 +102,6 @@ EXERCISE = Exercise(
         DEEPER_3,
         SELF_CALIBRATED,
         LABEL_SMOOTHING,
-        SCHEDULE,
         WEIGHT_DECAY,
         FLIP_AVERAGE,
         CHAMPION,

@@ -65,7 +65,7 @@ def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_
 @pytest.mark.parametrize("kept", [40, 580_000])
 def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(drawn_birds, settings, kept):
     weights = resnet50.read_weights("none")
-    large = cub200.read(drawn_birds, "synthetic", 160, "squash").select(tuple(range(6)))  # 32 at once
+    large = cub200.read(drawn_birds, "synthetic", 112, "squash").select(tuple(range(6)))  # 66 at once
     features.load(large, "pooled", weights, settings)
     (path,) = (settings.output / "synthetic/features").glob("pooled-*.npy")
     whole = path.read_bytes()
