@@ -38,7 +38,7 @@ def measure(arguments, precision: str) -> dict[str, list[float]]:
     import tensorflow as tf
 
     from common.models import resnet50
-    from common.pipeline import evaluation_batch_size
+    from common.pipeline import evaluation_batch_size, without_autotune
 
     count = STOCK_BATCH_SIZE * arguments.batches
     images = np.random.default_rng(0).uniform(0, 255, (count, SIZE, SIZE, 3)).astype(np.float32)
@@ -52,8 +52,10 @@ def measure(arguments, precision: str) -> dict[str, list[float]]:
     matrix = tf.cast(tf.random.stateless_normal((MATRIX, MATRIX), [0, 0]), dtype)
     multiply = tf.function(tf.matmul)
 
+    batch_size = evaluation_batch_size((SIZE, SIZE, 3))
+
     def run_suite():
-        for batch in tf.data.Dataset.from_tensor_slices(images).batch(evaluation_batch_size((SIZE, SIZE, 3))):
+        for batch in without_autotune(tf.data.Dataset.from_tensor_slices(images).batch(batch_size)):
             tf.reduce_mean(network(batch), [1, 2]).numpy()
 
     ways = {

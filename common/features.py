@@ -16,7 +16,7 @@ from common.datasets.image_data import ImageData
 from common.datasets.image_files import ImageFiles
 from common.errors import UserError
 from common.models import resnet50
-from common.pipeline import evaluation_batch_size
+from common.pipeline import PARALLEL_CALLS, evaluation_batch_size, without_autotune
 
 DTYPES = {"pooled": np.float32, "pooled-flip-average": np.float32, "map": np.float16}  # on disk, by kind
 
@@ -134,10 +134,10 @@ def _extract(images: ImageFiles, kind: str, network, path: Path, quiet: bool) ->
 
 def batches(images: ImageFiles, start: int = 0) -> tf.data.Dataset:
     """Images float32 (batch, size, size, 3) in 0..255, in their order, from the given one on."""
-    return (
+    return without_autotune(
         tf.data.Dataset.range(start, len(images))
         .batch(evaluation_batch_size(images.shape[1:]))
-        .map(images.reader(), num_parallel_calls=2, deterministic=True)
+        .map(images.reader(), num_parallel_calls=PARALLEL_CALLS, deterministic=True)
         .prefetch(2)
     )
 

@@ -84,8 +84,12 @@ class ImageFiles:
         """
         import tensorflow as tf
 
-        readable = tf.data.Dataset.from_tensor_slices(self.absolute_paths()).map(
-            lambda path: tf.shape(_decode(path)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        from common.pipeline import PARALLEL_CALLS, without_autotune
+
+        readable = without_autotune(
+            tf.data.Dataset.from_tensor_slices(self.absolute_paths()).map(
+                lambda path: tf.shape(_decode(path)), num_parallel_calls=PARALLEL_CALLS, deterministic=True
+            )
         )
         count = 0
         try:
