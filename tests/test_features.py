@@ -62,7 +62,7 @@ def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_
     assert np.abs(rough - expected).mean() < 0.03 * expected.mean()
 
 
-@pytest.mark.parametrize("kept", [40, 580_000])
+@pytest.mark.parametrize("kept", [pytest.param(40, marks=pytest.mark.slow), 580_000])
 def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(drawn_birds, settings, kept):
     weights = resnet50.read_weights("none")
     large = cub200.read(drawn_birds, "synthetic", 112, "squash").select(tuple(range(6)))  # 66 at once
@@ -143,7 +143,7 @@ def test_features_do_not_stay_in_memory_after_a_training(few_birds, settings, tm
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()
 
 
-@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("frozen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_frozen_statistics_do_not_move_under_fit_and_others_do(few_birds, tmp_path, frozen):
     weights = resnet50.read_weights("none")
     small = few_birds.limit(4)

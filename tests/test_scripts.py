@@ -175,6 +175,7 @@ def test_a_finished_run_is_printed_not_trained_and_others_are_refused(finished):
     assert before == {name: (folder / name).stat().st_mtime_ns for name in RUN_FILES}
 
 
+@pytest.mark.slow
 def test_force_replaces_a_run_and_one_run_alone_equals_one_among_others(tmp_path):
     flags = (EX1, *QUICK, "--epochs", 1, "--quiet")
     assert run_script(*flags, "--output", tmp_path / "both").returncode == 0
@@ -219,7 +220,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_leaves_nothing(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("finished_epochs", [0, 2])
+@pytest.mark.parametrize("finished_epochs", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_full_disk_loses_no_finished_epoch(tmp_path, finished_epochs):
     resource = pytest.importorskip("resource")
 
@@ -241,6 +242,7 @@ def test_a_full_disk_loses_no_finished_epoch(tmp_path, finished_epochs):
     assert again.stdout.count("\nEpoch ") == 2 - finished_epochs
 
 
+@pytest.mark.slow
 def test_bfloat16_trains(tmp_path):
     result = run_script(EX2, *QUICK, "--epochs", 1, "--precision", "bfloat16", "--quiet", "--output", tmp_path)
     assert result.returncode == 0, result.stderr
