@@ -86,7 +86,7 @@ def test_every_network_learns_one_batch_by_heart(synthetic_data, tmp_path):
 
 
 def test_best_weights_come_back_when_the_run_stops_and_when_the_epochs_run_out(synthetic_data, tmp_path):
-    values = {**vars(ex2_improvements.EARLY_STOPPING), "learning_rate": 0.1}
+    values = {**vars(ex2_improvements.NORMALIZE), "learning_rate": 0.03}
     for epochs, patience in ((30, 2), (14, 20)):
         experiment = Experiment(**{**values, "epochs": epochs, "patience": patience})
         model, training, validation = train(synthetic_data, experiment, tmp_path / f"{epochs}", 500)
