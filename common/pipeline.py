@@ -150,7 +150,7 @@ def evaluation_batches(
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The data set without tf.data's autotuning, whose thread sleeps 10 ms, 20 ms, 40 ms and so on.
 
-    The end of an iterator waits for it: epochs of 7 s took 10.3 s, extractions of 12 s 20.5 s.
+    The end of an iterator waits for it: epochs of 7 s took 10.3 s, an extraction of 12 s 20.8 s.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
