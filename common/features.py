@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import filelock
@@ -21,7 +22,7 @@ from common.pipeline import PARALLEL_CALLS, evaluation_batch_size, without_autot
 DTYPES = {"pooled": np.float32, "pooled-flip-average": np.float32, "map": np.float16}  # on disk, by kind
 
 
-def load(data: ImageData, kind: str, weights: dict[str, np.ndarray], settings) -> ImageData:
+def load(data: ImageData, kind: str, settings) -> ImageData:
     """The data with features in place of the images, read from disk as they are needed.
 
     They are kept in ``OUTPUT/DATASET/features/KIND-KEY.npy``, where KEY stands for everything that
@@ -31,7 +32,6 @@ def load(data: ImageData, kind: str, weights: dict[str, np.ndarray], settings) -
         data: with ``ImageFiles``.
         kind: "pooled" (images, 2048) float32; "pooled-flip-average", the same averaged over each image and
             its mirror image; or "map" (images, height / 32, width / 32, 2048) float16.
-        weights: as ``resnet50.read_weights`` gives them.
         settings: the command's, ``common.runner.Settings``.
 
     Raises:
@@ -42,7 +42,7 @@ def load(data: ImageData, kind: str, weights: dict[str, np.ndarray], settings) -
         "images": images.sha256(),
         "size": images.size,
         "resize": images.resize,
-        "weights": resnet50.sha256(weights),
+        "weights": resnet50.sha256(resnet50.read_weights(settings.weights)),
         "precision": settings.precision,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
@@ -54,15 +54,20 @@ def load(data: ImageData, kind: str, weights: dict[str, np.ndarray], settings) -
         with filelock.FileLock(path.with_name(f".{path.name}.lock")):  # of two commands, one works for both
             if not path.exists():
                 images.verify()
-                dtype = tf.bfloat16 if settings.precision == "bfloat16" else tf.float32
-                _extract(images, kind, resnet50.frozen(weights, dtype), path, settings.quiet)
+                _extract(images, kind, feature_extractor(settings.weights, settings.precision), path, settings.quiet)
     try:
         np.load(path, mmap_mode="r")
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it, it is computed again") from error
     count = len(data.train_labels)
     train, test = np.arange(count), np.arange(count, len(images))
     return replace(data, train_images=FeatureRows(path, train), test_images=FeatureRows(path, test))
+
+
+@lru_cache(maxsize=1)
+def feature_extractor(weights: str, precision: str):
+    """``resnet50.frozen`` with the weights and the precision of a command, kept for its next kind of features."""
+    return resnet50.frozen(resnet50.read_weights(weights), tf.bfloat16 if precision == "bfloat16" else tf.float32)
 
 
 @dataclass(frozen=True)

@@ -117,19 +117,19 @@ def _inputs(model, experiment, data, training_part, seed, settings, goes_on) -> 
     transfer = experiment.transfer
     if transfer is None:
         return data
-    weights = resnet50.read_weights(settings.weights)
     if transfer.input != "images":
-        return features.load(data, transfer.input, weights, settings)
+        return features.load(data, transfer.input, settings)
     data.train_images.verify()
     data.test_images.verify()
     if not goes_on:
-        model.get_layer("resnet50").set_weights(list(weights.values()))
+        model.get_layer("resnet50").set_weights(list(resnet50.read_weights(settings.weights).values()))
         if transfer.head == "logistic":
-            pooled = features.load(data, "pooled", weights, settings)
+            pooled = features.load(data, "pooled", settings)
             kernel, bias, _ = classical.solve(
                 "logistic", pooled.train_images[training_part], data.train_labels[training_part], seed
             )
             model.layers[-1].set_weights([kernel, bias])
+    features.feature_extractor.cache_clear()  # the training needs the memory
     return data
 
 
