@@ -1,6 +1,7 @@
 """The flags all scripts share. TensorFlow is imported only once there is something to train."""
 
 import argparse
+import gc
 import math
 import os
 import signal
@@ -141,6 +142,7 @@ def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
     )
     from common import plotting, runner, summary
 
+    gc.freeze()  # modules stay; collections, several a run, need not look through them again
     settings = runner.Settings(
         arguments.output,
         arguments.precision,
