@@ -14,7 +14,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray) -> dict:
     Returns:
         ``test_loss`` (mean categorical cross-entropy, nats), ``test_accuracy`` and
         ``test_top5_accuracy`` (0..1), ``test_accuracy_interval`` (95 %, Wilson 1927),
-        ``per_class_accuracy`` (one for each class), ``confusion_matrix`` (rows: true class).
+        ``per_class_accuracy`` (one for each class, 0 for one without images), ``confusion_matrix`` (rows: true class).
     """
     images, classes = logits.shape
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
@@ -26,7 +26,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray) -> dict:
         "test_accuracy": float(accuracy_score(labels, predicted)),
         "test_accuracy_interval": accuracy_interval(int(matrix.trace()), images),
         "test_top5_accuracy": float((top == labels[:, None]).any(axis=1).mean()),
-        "per_class_accuracy": (matrix.diagonal() / matrix.sum(axis=1)).tolist(),
+        "per_class_accuracy": (matrix.diagonal() / matrix.sum(axis=1).clip(1)).tolist(),
         "confusion_matrix": matrix.tolist(),
     }
 

@@ -74,7 +74,7 @@ class Experiment:
         parts: how many parts of a batch are computed one after the other, to save memory; a step takes
             the mean of their gradients. Batch normalisation sees a part; rates are by parts, not steps;
             a step may reach into the next epoch. Of ResNet50: with images of 224×224 (``in_parts``).
-        validation_fraction: part of the training images held out, in (0, 1).
+        validation_fraction: part of the training images held out, in (0, 1); at least as many as there are classes.
         normalize: mean 0 and variance 1 for each channel; otherwise pixels are divided by 255.
         augment: random affine maps of the training images (``common.augmentation``).
         patience: epochs in a row without a better validation loss or accuracy that end the run,

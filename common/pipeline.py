@@ -19,12 +19,15 @@ PREFETCHED = 4  # batches ready before they are asked for
 def split(labels: np.ndarray, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and of the validation images, stratified: every class in proportion.
 
+    At least as many images are held out as there are classes: of classes of equal size, one of each.
+
     Raises:
-        UserError: too few images for every class to stand on both sides.
+        UserError: fewer images to train with than classes, or a class of one image.
     """
+    held_out = max(math.ceil(validation_fraction * len(labels)), len(np.unique(labels)))
     try:
         training, validation = train_test_split(
-            np.arange(len(labels)), test_size=validation_fraction, stratify=labels, random_state=seed
+            np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed
         )
     except ValueError as error:
         raise UserError(

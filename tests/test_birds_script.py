@@ -66,7 +66,7 @@ def test_a_staged_fine_tuning_killed_in_its_second_stage_ends_with_the_same_byte
 
 @pytest.mark.slow
 def test_an_extraction_killed_at_any_moment_goes_on_to_the_same_bytes(quick, tmp_path):
-    flags = ("--classes", "0-19", "--image-size", 224)  # 18 batches
+    flags = ("--classes", "0-19", "--image-size", 224)  # 12 batches
     command = (EX3, *quick, *flags, "--variant", "convolutional", "--epochs", 1, "--output")
     whole, killed = (tmp_path / name / "synthetic" for name in ("whole", "killed"))
     assert run_script(*command, whole.parent).returncode == 0

@@ -29,6 +29,10 @@ def test_confusion_matrix_has_the_true_class_in_rows():
     assert result["test_top5_accuracy"] == 1  # fewer than five classes
 
 
+def test_a_class_without_images_is_at_0():
+    assert evaluate(np.eye(3, dtype=np.float32)[[0, 1]], np.array([0, 1]))["per_class_accuracy"] == [1, 1, 0]
+
+
 def test_two_classes():
     assert evaluate(np.array([[1, 0], [1, 0]], np.float32), np.array([0, 1]))["test_accuracy"] == 0.5
 

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import ex3_resnet_birds
 from common import classical, datasets, features, models, training
@@ -26,7 +28,7 @@ def settings(tmp_path):
 
 @pytest.fixture(scope="module")
 def few_birds(drawn_birds):
-    """60 + 24 images of 64×64, of 6 species."""
+    """30 + 24 images of 64×64, of 6 species."""
     return cub200.read(drawn_birds, "synthetic", 64, "squash").select(tuple(range(6)))
 
 
@@ -40,12 +42,12 @@ def test_features_are_those_of_plain_keras(few_birds, settings):
     weights = resnet50.read_weights("none")
     images = np.stack([few_birds.test_images.decode(p) for p in few_birds.test_images.absolute_paths()])
     maps = plain_keras(weights, images)
-    pooled = np.asarray(features.load(few_birds, "pooled", weights, settings).test_images)
+    pooled = np.asarray(features.load(few_birds, "pooled", settings).test_images)
     assert np.abs(pooled - maps.mean(axis=(1, 2))).max() < 1e-4 * maps.max()
     both = (pooled + plain_keras(weights, images[:, :, ::-1]).mean(axis=(1, 2))) / 2
-    averaged = np.asarray(features.load(few_birds, "pooled-flip-average", weights, settings).test_images)
+    averaged = np.asarray(features.load(few_birds, "pooled-flip-average", settings).test_images)
     assert np.abs(averaged - both).max() < 1e-4 * maps.max()
-    stored = np.asarray(features.load(few_birds, "map", weights, settings).test_images)
+    stored = np.asarray(features.load(few_birds, "map", settings).test_images)
     assert stored.shape == (len(images), 2, 2, 2048)
     assert np.abs(stored - maps).max() < 1e-3 * maps.max()  # half precision
 
@@ -64,30 +66,32 @@ def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_
 
 @pytest.mark.parametrize("kept", [pytest.param(40, marks=pytest.mark.slow), 580_000])
 def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(drawn_birds, settings, kept):
-    weights = resnet50.read_weights("none")
-    large = cub200.read(drawn_birds, "synthetic", 112, "squash").select(tuple(range(6)))  # 66 at once
-    features.load(large, "pooled", weights, settings)
+    large = cub200.read(drawn_birds, "synthetic", 112, "squash").select(tuple(range(10)))  # 66 at once
+    features.load(large, "pooled", settings)
     (path,) = (settings.output / "synthetic/features").glob("pooled-*.npy")
     whole = path.read_bytes()
     path.unlink()
     path.with_name(f".{path.name}.partial").write_bytes(whole[:kept])
-    features.load(large, "pooled", weights, settings)
+    features.load(large, "pooled", settings)
     assert path.read_bytes() == whole
     assert not path.with_name(f".{path.name}.partial").exists()
 
 
-def test_features_are_read_back_if_they_are_whole_and_other_weights_or_images_have_their_own(few_birds, settings):
-    weights = resnet50.read_weights("none")
-    features.load(few_birds, "pooled", weights, settings)
+def test_features_are_read_back_if_they_are_whole_and_other_weights_or_images_have_their_own(
+    few_birds, settings, tmp_path
+):
+    features.load(few_birds, "pooled", settings)
     (path,) = (settings.output / "synthetic/features").glob("pooled-*.npy")
     path.write_bytes(path.read_bytes()[:-4] + np.float32(7).tobytes())
-    assert np.asarray(features.load(few_birds, "pooled", weights, settings).test_images)[-1, -1] == 7
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match=r"pooled-.*\.npy is damaged .*; delete it"):
-        features.load(few_birds, "pooled", weights, settings)
-    features.load(few_birds.limit(7), "pooled", weights, settings)
-    other = weights | {"conv1_conv/bias": weights["conv1_conv/bias"] + 1}
-    features.load(few_birds, "pooled", other, settings)
+    assert np.asarray(features.load(few_birds, "pooled", settings).test_images)[-1, -1] == 7
+    for damaged in (path.read_bytes()[:-4], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"pooled-.*\.npy is damaged .*; delete it"):
+            features.load(few_birds, "pooled", settings)
+    features.load(few_birds.limit(3), "pooled", settings)
+    other = keras.applications.ResNet50(include_top=False, weights=None)
+    other.save_weights(tmp_path / "other.weights.h5")
+    features.load(few_birds, "pooled", replace(settings, weights=str(tmp_path / "other.weights.h5")))
     assert len(list((settings.output / "synthetic/features").glob("pooled-*.npy"))) == 3
 
 
@@ -120,7 +124,7 @@ def train(experiment, data, inputs, tmp_path, name, weights=None):
 def test_a_head_on_cached_features_learns_what_it_learns_end_to_end(few_birds, settings, tmp_path):
     weights = resnet50.read_weights("none")
     linear = replace(ex3_resnet_birds.LINEAR, epochs=3, patience=None, optimizer="sgd", learning_rate=0.01)
-    cached = features.load(few_birds, "pooled", weights, settings)
+    cached = features.load(few_birds, "pooled", settings)
     head, by_features = train(linear, few_birds, cached, tmp_path, "cached")
     transfer = Transfer("images", True, stages=(ex3_resnet_birds.Stage(3, ("no layer",), 1.0),))
     whole = replace(linear, network="resnet50", transfer=transfer)
@@ -135,7 +139,7 @@ def test_a_head_on_cached_features_learns_what_it_learns_end_to_end(few_birds, s
 def test_features_do_not_stay_in_memory_after_a_training(few_birds, settings, tmp_path):
     def fit():
         linear = replace(ex3_resnet_birds.LINEAR, epochs=1)
-        cached = features.load(few_birds, "pooled", resnet50.read_weights("none"), settings)
+        cached = features.load(few_birds, "pooled", settings)
         train(linear, few_birds, cached, tmp_path, "head")
 
     fit()
@@ -171,6 +175,16 @@ def test_a_feature_that_hardly_varies_gets_no_enormous_weight():
     features[7, 0] = 1e-5
     kernel, _, _ = classical.solve("logistic", features, np.arange(60) % 3, seed=0)
     assert np.abs(kernel[0]).max() < np.abs(kernel[1:]).max()
+
+
+@pytest.mark.parametrize("kind", classical.CLASSIFIERS)
+def test_with_fewer_images_than_features_the_solution_is_the_same(kind):
+    points = np.random.default_rng(0).normal(0, 1, (60, 300))
+    labels = np.arange(60) % 3
+    kernel, bias, chosen = classical.solve(kind, points, labels, seed=0)
+    plain = make_pipeline(StandardScaler(), classical.CLASSIFIERS[kind][0](0).set_params(C=chosen, max_iter=10_000))
+    expected = plain.fit(points.astype(np.float32), labels).decision_function(points)
+    assert np.abs(points @ kernel + bias - expected).max() < 2e-3 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("kind", classical.CLASSIFIERS)

@@ -32,9 +32,16 @@ def test_split_is_stratified_disjoint_whole_and_seeded(synthetic_data):
     assert not np.array_equal(validation, split(labels, 0.1, seed=1)[1])
 
 
+def test_split_holds_out_one_image_of_each_class_where_the_fraction_is_less():
+    labels = np.arange(25).repeat(3)
+    training, validation = split(labels, 0.1, seed=0)
+    assert sorted(labels[validation]) == list(range(25))
+    assert sorted([*training, *validation]) == list(range(75))
+
+
 def test_split_says_when_there_are_too_few_images():
     with pytest.raises(UserError, match="change --limit"):
-        split(np.arange(25).repeat(2), 0.1, seed=0)
+        split(np.arange(25), 0.1, seed=0)
 
 
 def test_normalization_has_mean_0_and_variance_1_on_the_images_it_was_made_of(synthetic_data):

@@ -269,7 +269,7 @@ def test_bfloat16_trains(tmp_path):
         (["--validation-fraction", "1"], "--validation-fraction: '1' is not a number between 0 and 1"),
         (["--seed", "-1"], "--seed"),
         (["--seed", "1", "1"], "--seed names one value twice"),
-        (["--limit", "2", "--dataset", "synthetic"], "change --limit"),
+        (["--limit", "1", "--dataset", "synthetic"], "change --limit"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

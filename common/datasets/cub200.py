@@ -141,7 +141,7 @@ def extract(archive: Path, part: str, folder: Path) -> None:
                 leaves = path.is_absolute() or ".." in parts or set(member.name) & set("\\:")  # the last on Windows
                 if leaves or not (member.isfile() or member.isdir()):
                     raise UserError(f"{archive} holds {member.name}, which no data set needs; get it from elsewhere")
-                if not member.isfile() or parts[0] != part or parts[-1].startswith("._"):
+                if not member.isfile() or parts[:1] != [part] or parts[-1].startswith("._"):
                     continue
                 target = temporary.joinpath(*parts[1:])
                 target.parent.mkdir(parents=True, exist_ok=True)
