@@ -42,7 +42,7 @@ def load(data: ImageData, kind: str, settings) -> ImageData:
         "images": images.sha256(),
         "size": images.size,
         "resize": images.resize,
-        "weights": resnet50.sha256(resnet50.read_weights(settings.weights)),
+        "weights": resnet50.sha256(settings.weights),
         "precision": settings.precision,
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

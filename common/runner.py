@@ -129,7 +129,8 @@ def _inputs(model, experiment, data, training_part, seed, settings, goes_on) -> 
                 "logistic", pooled.train_images[training_part], data.train_labels[training_part], seed
             )
             model.layers[-1].set_weights([kernel, bias])
-    features.feature_extractor.cache_clear()  # the training needs the memory
+    features.feature_extractor.cache_clear()  # the training needs the memory of both
+    resnet50.read_weights.cache_clear()
     return data
 
 
@@ -137,7 +138,7 @@ def _config(script, experiment, data, seed, settings, normalization, training_im
     """Everything that decides the result, in the types that JSON gives back."""
     transfer = {}
     if experiment.transfer:
-        transfer["resnet50"] = {"weights_sha256": resnet50.sha256(resnet50.read_weights(settings.weights))}
+        transfer["resnet50"] = {"weights_sha256": resnet50.sha256(settings.weights)}
         transfer["images"] = {"size": data.train_images.size, "resize": data.train_images.resize}
     return {
         "script": script,

@@ -69,10 +69,11 @@ def _load(model: keras.Model, path: Path) -> None:
         raise UserError(f"--weights {path} does not fit ResNet50 without its output layer: {error}") from error
 
 
-def sha256(weights: dict[str, np.ndarray]) -> str:
-    """A fingerprint of all weights, in hexadecimal."""
+@lru_cache(maxsize=1)
+def sha256(weights: str) -> str:
+    """A fingerprint of all weights that ``read_weights`` gives, in hexadecimal."""
     digest = hashlib.sha256()
-    for array in weights.values():
+    for array in read_weights(weights).values():
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
