@@ -79,7 +79,7 @@ def _epoch_axes(metric: str, heading: str):
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
     axes.set(title=heading, xlabel="Epoch", ylabel=METRICS[metric])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     return figure, axes
 
