@@ -85,7 +85,7 @@ def cifar100_dir(synthetic_data, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def drawn_birds(tmp_path_factory) -> Path:
-    """The folder of all synthetic birds: 20 species, 5 + 4 files each, in the form of CUB-200."""
+    """The folder of all synthetic birds: 20 species, 4 + 4 files each, in the form of CUB-200."""
     return synthetic_birds.find(tmp_path_factory.mktemp("birds"))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.datasets.download import whole_folder
 
-TRAIN_IMAGES, TEST_IMAGES = 5, 4  # a species
+TRAIN_IMAGES, TEST_IMAGES = 4, 4  # a species
 SIZE = 96
 SEED = 200
 FOLDER = "synthetic_birds"
