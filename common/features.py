@@ -74,8 +74,7 @@ def feature_extractor(weights: str, precision: str):
 class FeatureRows:
     """Rows of a ``.npy`` file of features; a batch is read when it is needed.
 
-    The file is mapped anew for each batch: TensorFlow never lets go of a training step's graph, and with
-    it of what the graph reads from; the pages of a large file would stay in memory.
+    The file is mapped anew for each batch: of a large file, the pages once read would stay in memory.
 
     Attributes:
         path: an array (images, ...), of the whole data set.

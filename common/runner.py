@@ -91,6 +91,7 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
                 progress = classical.fit(model, experiment.optimizer, batches, validation)
             else:
                 progress = training.fit(model, experiment, batches, validation, folder.state_file, verbose)
+                training.free_memory()
         except UserError as error:
             if isinstance(error, training.Diverged) or not folder.state_file.exists():
                 folder.discard()  # nothing in it is worth going on from
@@ -98,8 +99,7 @@ def run(script: str, experiment: Experiment, data: ImageData, seed: int, setting
         test = evaluation_batches(inputs.test_images, data.test_labels, classes, normalization)
         logits = model.predict(test, verbose=0).astype(np.float32)
 
-        # A network that was never compiled: no optimizer, which would triple the file and the memory for it.
-        type(model)(model.input, model.output).save(folder.partial / "model.keras")
+        model.save(folder.partial / "model.keras")
         np.savez(folder.partial / "predictions.npz", labels=data.test_labels, probabilities=softmax(logits, axis=1))
         (folder.partial / "layer_table.md").write_text(layer_table(model), encoding="utf-8")
         write_history(folder.partial / "history.csv", progress.history)
