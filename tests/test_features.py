@@ -107,6 +107,15 @@ def test_a_file_of_weights_that_does_not_fit_names_the_layer(tmp_path):
         resnet50.read_weights(str(tmp_path / "text.weights.h5"))
 
 
+def test_weights_that_are_no_numbers_name_the_layer(tmp_path):
+    model = keras.applications.ResNet50(include_top=False, weights=None)
+    layer = model.get_layer("conv5_block3_3_conv")
+    layer.set_weights([layer.get_weights()[0], np.full(2048, np.nan)])
+    model.save_weights(tmp_path / "nan.weights.h5")
+    with pytest.raises(UserError, match="conv5_block3_3_conv/bias holds values that are not numbers"):
+        resnet50.read_weights(str(tmp_path / "nan.weights.h5"))
+
+
 def train(experiment, data, inputs, tmp_path, name, weights=None):
     keras.utils.set_random_seed(0)
     classes = len(data.class_names)

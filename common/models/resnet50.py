@@ -41,7 +41,7 @@ def read_weights(weights: str) -> dict[str, np.ndarray]:
             the path of a ``.weights.h5`` file of the network without its output layer.
 
     Raises:
-        UserError: no download, or a file that does not fit; the error names the layer.
+        UserError: no download, a file that does not fit, or values that are not numbers; the error names the layer.
     """
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -55,7 +55,11 @@ def read_weights(weights: str) -> dict[str, np.ndarray]:
             raise UserError(f"no weights of ResNet50 ({error}); give a file with --weights, or none") from error
         if weights not in ("imagenet", "none"):
             _load(model, Path(weights))
-        return {weight.path: array for weight, array in zip(model.weights, model.get_weights())}
+        arrays = {weight.path: array for weight, array in zip(model.weights, model.get_weights())}
+        for path, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise UserError(f"--weights {weights}: {path} holds values that are not numbers; get the file again")
+        return arrays
     finally:
         keras.config.set_dtype_policy(policy)
 
