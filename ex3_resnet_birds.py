@@ -2,7 +2,7 @@
 
     python ex3_resnet_birds.py                            what the report ends with: finetune
     python ex3_resnet_birds.py --variant linear svm
-    python ex3_resnet_birds.py --dataset synthetic --weights none --variant all --epochs 7
+    python ex3_resnet_birds.py --dataset synthetic --weights none --variant all
 
 The report goes from 0.381 (convolutional) to 0.449 (fully-connected); fine-tuning reaches 0.448.
 """
