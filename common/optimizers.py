@@ -24,7 +24,7 @@ class Adam(OneDevice, keras.optimizers.Adam):
 class SGD(OneDevice, keras.optimizers.SGD):
     """Stochastic gradient descent with momentum, a step of a variable in one kernel.
 
-    Keras builds the same numbers from eight operations; for each of ResNet50's 161 trained variables they have
+    Keras builds the same numbers from eight operations; for each of ResNet50's 214 trained variables they have
     to be traced, and they read and write it several times.
 
     Source: https://www.tensorflow.org/api_docs/python/tf/raw_ops/ResourceApplyKerasMomentum.
