@@ -8,93 +8,103 @@ The report goes from 0.381 (convolutional) to 0.449 (fully-connected); fine-tuni
 """
 
 import sys
-from dataclasses import replace
+from pathlib import Path
 
 from common import cli
-from common.experiment import Exercise, Experiment, Reported, Stage, Transfer
+from common.experiment import (
+    Component,
+    Exercise,
+    Experiment,
+    FineTuning,
+    Flag,
+    GradientDescent,
+    LinearClassifier,
+    Reported,
+    Stage,
+)
 
 LAST_STAGES = ("conv4", "conv5")
-# Pixels of 0..255 give the first convolution a gradient 80 times that of the others. Trained batch
-# normalisation makes the scale of its weights harmless; where that is frozen, a step would destroy it.
 ALL_BUT_CONV1 = ("conv2", "conv3", *LAST_STAGES)
 
 LINEAR = Experiment(
     name="linear",
     description="one linear layer on the pooled features of frozen ResNet50",
     network="linear",
-    epochs=100,  # the report does not say how many; validation decides
-    patience=10,
-    transfer=Transfer("pooled"),
-    reported=Reported(loss=2.349853754043579, accuracy=0.4385097324848175, figures=(19, 20)),
+    features="pooled",
+    normalize=None,
+    augment=None,
+    test_time_augmentation=None,
+    power_normalization=False,
+    learning=GradientDescent(epochs=100, patience=10),  # the report does not say how many; validation decides
 )
-FULLY_CONNECTED = replace(
-    LINEAR,
-    name="fully-connected",
-    description="three linear layers with dropout 0.4 and batch normalisation on the pooled features",
+FULLY_CONNECTED = LINEAR.vary(
+    "fully-connected",
+    "three linear layers with dropout 0.4 and batch normalisation on the pooled features",
     network="fully-connected",
-    reported=Reported(loss=2.340416669845581, accuracy=0.4493900537490845, figures=(21, 22)),
+    power_normalization=None,
+    dropout=0.4,
 )
-CONVOLUTIONAL = replace(
-    LINEAR,
-    name="convolutional",
-    description="a convolution in place of the average pooling, then the three linear layers",
+CONVOLUTIONAL = FULLY_CONNECTED.vary(
+    "convolutional",
+    "a convolution in place of the average pooling, then the three linear layers",
     network="convolutional",
-    transfer=Transfer("map"),
-    reported=Reported(loss=2.577955961227417, accuracy=0.381140798330307, figures=(23, 24)),
+    features="map",
 )
-SVM = replace(
-    LINEAR,
-    name="svm",
-    description="a linear support vector machine on features of each image and its mirror image, power-normalised",
-    network_options={"power_normalization": True},
-    optimizer="svm",
-    epochs=1,
-    patience=None,
-    transfer=Transfer("pooled-flip-average"),
-    reported=None,
+SVM = LINEAR.vary(
+    "svm",
+    "a linear support vector machine on features of each image and its mirror image, power-normalised",
+    features="pooled-flip-average",
+    power_normalization=True,
+    learning=LinearClassifier("svm", grid=(1e-4, 1e-3)),
 )
-LOGISTIC = replace(
-    SVM,
-    name="logistic",
-    description="logistic regression on the same features",
-    optimizer="logistic",
+LOGISTIC = SVM.vary(
+    "logistic", "logistic regression on the same features", learning=LinearClassifier("logistic", (3e-3, 1e-2, 3e-2))
 )
 FINETUNE = Experiment(
     name="finetune",
     description="every layer of ResNet50 trained with SGD, as the report did it",
     network="resnet50",
-    optimizer="sgd",
-    learning_rate=0.01,
-    learning_rate_decay=1e-6,
-    epochs=10,
-    parts=4,  # a whole batch of 64 would take over 4 GB of memory
-    transfer=Transfer("images"),
-    reported=Reported(loss=2.258345603942871, accuracy=0.4477415084838867, figures=(25, 26)),
+    normalize=None,  # ResNet50 has a preprocessing of its own
+    learning=FineTuning(
+        optimizer=Component("SGD", {"momentum": 0.9, "nesterov": True}),
+        learning_rate=0.01,
+        schedule=Component("InverseTimeDecay", {"decay_steps": 1, "decay_rate": 1e-6}),
+        epochs=10,
+    ),
 )
-FINETUNE_FROZEN_BN = replace(
-    FINETUNE,
-    name="finetune-frozen-bn",
-    description="fine-tuning with batch normalisation frozen, augmentation, a rate that warms up and decays",
+FINETUNE_FROZEN_BN = FINETUNE.vary(
+    "finetune-frozen-bn",
+    "fine-tuning with batch normalisation frozen, augmentation, a rate that warms up and decays",
     augment=True,
     batch_size=32,
-    parts=2,
+    accumulate=2,
     learning_rate=0.005,
-    learning_rate_decay=0.0,
+    schedule=Component("CosineDecay"),
     warmup=0.1,
-    transfer=Transfer("images", frozen_batch_normalization=True, stages=(Stage(10, ALL_BUT_CONV1, 1.0),)),
-    reported=None,
+    freeze_batch_norm=True,
+    stages=(Stage(10, ALL_BUT_CONV1),),
 )
-FINETUNE_STAGED = replace(
-    FINETUNE_FROZEN_BN,
-    name="finetune-staged",
-    description="the head first (logistic regression), then ResNet50's last two stages, then all but its first layer",
+FINETUNE_STAGED = FINETUNE_FROZEN_BN.vary(
+    "finetune-staged",
+    "the head first (logistic regression), then ResNet50's last two stages, then all but its first layer",
     learning_rate=0.002,
-    transfer=Transfer(
-        "images",
-        frozen_batch_normalization=True,
-        head="logistic",
-        stages=(Stage(6, LAST_STAGES, 1.0), Stage(10, ALL_BUT_CONV1, 0.25)),
-    ),
+    initial_head="logistic",
+    stages=(Stage(6, LAST_STAGES), Stage(10, ALL_BUT_CONV1, learning_rate_multiplier=0.25)),
+)
+
+
+def parse_weights(text: str) -> str:
+    if text not in ("imagenet", "none") and not Path(text).is_file():
+        raise ValueError(f"{text} is not a file, nor imagenet or none")
+    return text
+
+
+WEIGHTS = Flag(
+    "weights",
+    "ResNet50's: imagenet (downloaded by Keras), a .weights.h5 file, or none",
+    default="imagenet",
+    parse=parse_weights,
+    in_name=lambda weights: weights if weights == "none" else None,
 )
 
 EXERCISE = Exercise(
@@ -111,7 +121,14 @@ EXERCISE = Exercise(
         FINETUNE_STAGED,
     ),
     default=("finetune",),
-    dataset="cub200",
+    reported={
+        "linear": Reported(loss=2.349853754043579, accuracy=0.4385097324848175, figures=(19, 20)),
+        "fully-connected": Reported(loss=2.340416669845581, accuracy=0.4493900537490845, figures=(21, 22)),
+        "convolutional": Reported(loss=2.577955961227417, accuracy=0.381140798330307, figures=(23, 24)),
+        "finetune": Reported(loss=2.258345603942871, accuracy=0.4477415084838867, figures=(25, 26)),
+    },
+    images="photographs",
+    flags=(WEIGHTS,),
 )
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ ZOOM = (0.8, 1.2)  # each axis on its own; above 1 the picture shrinks
 DRAWS = 6  # random numbers an image: rotation, two shifts, two zooms, flip
 
 
-def draw(images: int, seed: tf.Tensor) -> tf.Tensor:
+def draw(images: int, seed: tf.Tensor | tuple[int, int]) -> tf.Tensor:
     """Random numbers for as many images: float32 (images, 6) in [0, 1), the same for the same seed.
 
     ``seed`` is an integer tensor of shape (2,); the numbers come from a stateless generator.
@@ -43,9 +43,7 @@ def affine_maps(numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     x_offset = centre_x + cos * shift_x + sin * shift_y - x_from_x * centre_x - x_from_y * centre_y
     y_offset = centre_y - sin * shift_x + cos * shift_y - y_from_x * centre_x - y_from_y * centre_y
-    return tf.stack(
-        [tf.stack([x_from_x, x_from_y, x_offset], 1), tf.stack([y_from_x, y_from_y, y_offset], 1)], 1
-    )
+    return tf.stack([tf.stack([x_from_x, x_from_y, x_offset], 1), tf.stack([y_from_x, y_from_y, y_offset], 1)], 1)
 
 
 def transform(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:

@@ -1,109 +1,241 @@
-"""The flags all scripts share. TensorFlow is imported only once there is something to train."""
+"""The flags all scripts share, made from the fields of an experiment and of its data sets.
+
+TensorFlow is imported only once there is something to train.
+"""
 
 import argparse
-import gc
-import math
+import io
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from common.datasets import CLASS_COUNTS, IMAGE_SIZES, RESIZE
+from common import sweep
+from common.datasets import DATASETS
+from common.datasets.image_data import DataSet
 from common.errors import UserError
-from common.experiment import PRECISIONS, Exercise, Experiment
+from common.experiment import PRECISIONS, Component, Exercise, parse_number, switches, to_text
 
-IMAGE_SHAPE = (32, 32, 3)
+ROOT = Path(__file__).resolve().parent.parent
+STOPPED = {signal.SIGINT: 130}
+if hasattr(signal, "SIGTERM"):
+    STOPPED[signal.SIGTERM] = 143
+if hasattr(signal, "SIGHUP"):
+    STOPPED[signal.SIGHUP] = 129
 
 
-def main(exercise: Exercise, argv: list[str] | None = None) -> int:
+def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
     """Runs the command line of an exercise and returns 0, or 2 after an error.
 
-    Bad flags exit with 2, Ctrl-C with 130, from here.
+    Bad flags exit with 2, Ctrl-C with 130 and SIGTERM with 143, from here.
     """
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="replace")  # a terminal without "±" or "→" is no reason to stop
-    signal.signal(signal.SIGINT, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without "±" or "→" is no reason to stop
+    for number in STOPPED:
+        signal.signal(number, _stop)
     arguments = parse(exercise, argv)
+    only_tells = arguments.list or arguments.table or arguments.plan
     try:
         if arguments.list:
             print_list(exercise)
-        elif arguments.table:
-            print_tables(exercise, arguments)
         else:
-            run_all(exercise, arguments)
+            selection, todo = select(exercise, arguments)
+            if arguments.plan:
+                print(sweep.plan(selection, todo))
+            elif arguments.table:
+                print_tables(selection, todo)
+            else:
+                sweep.run_all(selection, todo)
         print(end="", flush=True)
     except BrokenPipeError:  # nobody reads on, as in `... --list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0 if arguments.list or arguments.table else 2
+        return 0 if only_tells else 2
     except (UserError, OSError) as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2
     return 0
 
 
-def parse(exercise: Exercise, argv: list[str] | None = None) -> argparse.Namespace:
-    """The flags, checked; exits with code 2 and one line if they are bad."""
+def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags, each checked by itself; exits with code 2 and one line if they are bad."""
+    datasets = DATASETS[exercise.images]
     names = [experiment.name for experiment in exercise.experiments]
-    parser = _Parser(prog=f"{exercise.name}.py", description=exercise.description, allow_abbrev=False)
-    add = parser.add_argument
-    add("--variant", nargs="+", metavar="NAME", default=list(exercise.default),
-        help=f"which experiments: {', '.join(names)}, or all (default: {' '.join(exercise.default)})")
-    add("--list", action="store_true", help="say what the variants are, and exit")
-    add("--table", action="store_true", help="print each variant's network in the report's format, and exit")
-    birds, counts = exercise.dataset == "cub200", CLASS_COUNTS[exercise.dataset]
-    add("--dataset", choices=counts, default=exercise.dataset,
-        help=f"synthetic: drawn images that need no download (default: {exercise.dataset})")
-    add("--data-dir", type=Path, metavar="DIR", default=Path("data"),
-        help="where the data set is, or is downloaded to (default: data)")
-    add("--classes", type=_classes, metavar="A-B or A,B,...",
-        help=f"labels to use, relabelled 0, 1, ... in this order (default: {'all' if birds else '0-24'})")
-    add("--limit", type=_positive_integer, metavar="N", help="at most N training images a class, for a quick try")
-    add("--seed", type=_seed, nargs="+", metavar="N", default=[0], help="one run for each seed (default: 0)")
-    add("--epochs", type=_positive_integer, metavar="N", help="override the experiment's epochs")
-    add("--batch-size", type=_positive_integer, metavar="N", help="override the experiment's batch size")
-    add("--learning-rate", type=_positive_number, metavar="X", help="override the experiment's learning rate")
-    add("--validation-fraction", type=_fraction, metavar="F", help="override the part held out, 0 < F < 1")
-    add("--precision", choices=PRECISIONS, default="float32",
-        help="bfloat16: mixed precision, for processors that have it (default: float32)")
-    if birds:
-        add("--weights", default="imagenet", metavar="WEIGHTS",
-            help="ResNet50's: imagenet (downloaded by Keras), a .weights.h5 file, or none (default: imagenet)")
-        sizes = ", ".join(f"{name} {size}" for name, size in IMAGE_SIZES.items())
-        add("--image-size", type=_image_size, metavar="N", help=f"images are resized to N×N (default: {sizes})")
-        add("--resize", choices=RESIZE, default="squash",
-            help="how a photo becomes a square: squash its sides, pad it with black, or crop it (default: squash)")
-    add("--output", type=Path, metavar="DIR", default=Path("results"), help="where runs go (default: results)")
+    parser = _Parser(
+        prog=f"{exercise.name}.py",
+        usage=f"python {exercise.name}.py [flags]",
+        description=exercise.description,
+        allow_abbrev=False,
+    )
+
+    add = parser.add_argument_group("which runs").add_argument
+    add(
+        "--variant",
+        nargs="+",
+        metavar="NAME",
+        default=list(exercise.default),
+        help=f"which experiments: {', '.join(names)}, or all (default: {' '.join(exercise.default)})",
+    )
+    add(
+        "--seed",
+        type=_argument(lambda text: parse_number(text, int, low=0)),
+        nargs="+",
+        metavar="N",
+        default=[0],
+        help="a run for each seed (default: 0)",
+    )
+    add("--list", action="store_true", help="the variants, one a line, and exit")
+    add("--plan", action="store_true", help="the commands of the chosen runs, one a line, and exit")
+    add("--table", action="store_true", help="each chosen network in the report's table format, and exit")
+
+    group = parser.add_argument_group(
+        "switches",
+        "change every chosen variant (default: the variant's own); --no-SWITCH turns one off; several values: a run "
+        "for each combination",
+    )
+    for name, kind in switches().items():
+        is_used = any(experiment.can_use(name) for experiment in exercise.experiments)
+        _add_switch(group, name, kind, kind["sentence"] if is_used else argparse.SUPPRESS)
+
+    add = parser.add_argument_group("data").add_argument
+    add(
+        "--dataset",
+        choices=[each.name for each in datasets],
+        default=datasets[0].name,
+        help=f"{'; '.join(f'{each.name}: {each.description}' for each in datasets)} (default: {datasets[0].name})",
+    )
+    add(
+        "--data-dir",
+        type=_path,
+        metavar="DIR",
+        default=_beside_the_scripts("data"),
+        help="where the data set is, or is downloaded to (default: data, beside the scripts)",
+    )
+    add(
+        "--classes",
+        type=_argument(_classes),
+        metavar="A-B or A,B,...",
+        help="labels to use, relabelled 0, 1, ... in this order (default: "
+        f"{'; '.join(f'{each.name}: {_classes_text(each.default_classes)}' for each in datasets)})",
+    )
+    add(
+        "--limit",
+        type=_argument(lambda text: parse_number(text, int, low=1)),
+        metavar="N",
+        help="at most N training images per class, for a quick try",
+    )
+    own_flags = {flag.name: flag for flag in exercise.flags}
+    for dataset in datasets:
+        own_flags |= {flag.name: flag for flag in dataset.flags}
+    for flag in own_flags.values():
+        defaults = {each.name: _defaults(each, exercise).get(flag.destination) for each in datasets}
+        default = to_text(flag.default) if len(set(defaults.values())) == 1 else _join(defaults)
+        add(f"--{flag.name}", type=_argument(flag.parse), metavar="VALUE", help=f"{flag.sentence} (default: {default})")
+
+    add = parser.add_argument_group("how it is carried out").add_argument
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="bfloat16, float16: mixed precision, for processors and GPUs that have it (default: float32)",
+    )
+    add(
+        "--threads",
+        type=_argument(lambda text: parse_number(text, int, low=1, high=1024)),
+        metavar="N",
+        help="processor threads to compute with; the last digits depend on it "
+        f"(default: {exercise.threads or 'all cores'})",
+    )
+    add(
+        "--output",
+        type=_path,
+        metavar="DIR",
+        default=_beside_the_scripts("results"),
+        help="where runs go (default: results, beside the scripts)",
+    )
     add("--force", action="store_true", help="train again where a finished run is")
+    add("--redraw", action="store_true", help="draw the figures of finished runs again, without training")
     add("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
 
     for name in arguments.variant:
         if name not in (*names, "all"):
             parser.error(f"--variant {name} is not one of {', '.join(names)}, all")
-    if "all" in arguments.variant:
-        arguments.variant = names
-    count = counts[arguments.dataset]
-    if arguments.classes is None:
-        arguments.classes = tuple(range(count if birds else 25))
-    if birds:
-        arguments.image_size = arguments.image_size or IMAGE_SIZES[arguments.dataset]
-        if arguments.weights not in ("imagenet", "none") and not Path(arguments.weights).is_file():
-            parser.error(f"--weights {arguments.weights} is not a file, nor imagenet or none")
-    if max(arguments.classes) >= count:
-        parser.error(f"--classes {max(arguments.classes)}: {arguments.dataset} has the classes 0..{count - 1}")
-    for flag, values in (("--variant", arguments.variant), ("--seed", arguments.seed)):
-        if len(set(values)) < len(values):
-            parser.error(f"{flag} names one value twice")
+    given = [name for name in switches() if getattr(arguments, name) is not None]
+    for flag in ("variant", "seed", *given):
+        texts = [to_text(value) for value in getattr(arguments, flag)]
+        if len(set(texts)) < len(texts):
+            parser.error(f"--{flag.replace('_', '-')} names one value twice")
     return arguments
+
+
+def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Selection, list[sweep.Job]]:
+    """What the flags ask for together, and its runs.
+
+    Raises:
+        UserError: flags that do not fit each other.
+    """
+    dataset = next(each for each in DATASETS[exercise.images] if each.name == arguments.dataset)
+    variants = [each.name for each in exercise.experiments if {each.name, "all"} & set(arguments.variant)]
+    settings = {name: getattr(arguments, name) for name in switches() if getattr(arguments, name) is not None}
+    for name in settings:
+        for variant in variants:
+            if not exercise.experiment(variant).can_use(name):
+                raise UserError(f"{variant} has nothing that --{name.replace('_', '-')} could change")
+    classes = arguments.classes or dataset.default_classes
+    if max(classes) >= dataset.class_count:
+        raise UserError(
+            f"--classes {max(classes)}: {dataset.name} has the classes 0..{dataset.class_count - 1}; see --help"
+        )
+    own_flags = {flag.destination: flag for flag in (*dataset.flags, *exercise.flags)}
+    options = _defaults(dataset, exercise)
+    options |= {name: value for name in options if (value := getattr(arguments, name)) is not None}
+
+    name_parts = {
+        flag.name: text
+        for name, flag in own_flags.items()
+        if options[name] != flag.default and (text := flag.in_name(options[name])) is not None
+    }
+    if arguments.precision != "float32":
+        name_parts["precision"] = arguments.precision
+    if classes != dataset.default_classes:
+        name_parts["classes"] = _classes_text(classes)
+    if arguments.limit:
+        name_parts["limit"] = str(arguments.limit)
+
+    flag_texts = {name: [_switch_flags(name, value) for value in values] for name, values in settings.items()}
+    of_dataset = [flag.destination for flag in dataset.flags]
+    selection = sweep.Selection(
+        exercise=exercise,
+        variants=variants,
+        settings=settings,
+        seeds=arguments.seed,
+        dataset=dataset,
+        data_dir=arguments.data_dir,
+        classes=classes,
+        limit=arguments.limit,
+        data_options={name: options[name] for name in of_dataset},
+        weights=options.get("weights", "none"),
+        output=arguments.output,
+        precision=arguments.precision,
+        threads=arguments.threads or exercise.threads,
+        force=arguments.force,
+        redraw=arguments.redraw,
+        quiet=arguments.quiet,
+        flags=_other_flags(arguments, [*own_flags]),
+        name_parts=name_parts,
+    )
+    return selection, sweep.jobs(selection, flag_texts)
 
 
 def print_list(exercise: Exercise) -> None:
     """A line for each variant: name, what it is, the report's accuracy, its figures."""
     width = max(len(experiment.name) for experiment in exercise.experiments)
     for experiment in exercise.experiments:
-        reported = experiment.reported
         line = f"{experiment.name:{width}}  {experiment.description}"
-        if reported:
+        if reported := exercise.reported.get(experiment.name):
             line += f"; report: {reported.accuracy:.4f}"
             line += f", figures {', '.join(map(str, reported.figures))}" if reported.figures else ", no figures"
         else:
@@ -111,84 +243,102 @@ def print_list(exercise: Exercise) -> None:
         print(line)
 
 
-def print_tables(exercise: Exercise, arguments: argparse.Namespace) -> None:
-    """The networks of the variants in the report's table format."""
+def print_tables(selection: sweep.Selection, todo: Sequence[sweep.Job]) -> None:
+    """The networks of the runs in the report's table format."""
     from common import tensorflow_setup
 
     tensorflow_setup.configure()
-    from common import models
-    from common.layer_table import layer_table
+    from common.models.layer_table import layer_table
+    from common.trial import build_network
 
-    birds = exercise.dataset == "cub200"
-    shape = (arguments.image_size, arguments.image_size, 3) if birds else IMAGE_SHAPE
-    for experiment in _chosen(exercise, arguments):
-        print(f"{experiment.name}\n\n{layer_table(models.build(experiment, shape, len(arguments.classes)))}")
+    shape = selection.dataset.image_shape(selection.data_options)
+    for job in {job.name: job for job in todo}.values():
+        print(f"{job.name}\n\n{layer_table(build_network(job.experiment, shape, len(selection.classes)))}")
 
 
-def run_all(exercise: Exercise, arguments: argparse.Namespace) -> None:
-    """Every variant with every seed, then the comparison figures and the table of results."""
-    from common import datasets, tensorflow_setup
-
-    selection = (arguments.dataset, arguments.data_dir, arguments.classes, arguments.limit)
-    if exercise.dataset == "cub200":
-        data = datasets.load_birds(*selection, arguments.image_size, arguments.resize)
+def _add_switch(group, name: str, kind: dict, sentence: str) -> None:
+    """A flag for a field of an experiment: ``--name VALUE ...`` or ``--name``, and ``--no-name`` if it can be off."""
+    flag = name.replace("_", "-")
+    if kind["type"] is bool:
+        group.add_argument(f"--{flag}", dest=name, action="store_const", const=[True], help=sentence)
+        off: Any = False
     else:
-        data = datasets.load(*selection)
-    device = tensorflow_setup.configure()
-    print(
-        f"{data.name}: {len(data.class_names)} classes, {len(data.train_images):,} images to train and validate, "
-        f"{len(data.test_images):,} to test, on {device}",
-        flush=True,
-    )
-    from common import plotting, runner, summary
-
-    gc.freeze()  # modules stay; collections, several a run, need not look through them again
-    settings = runner.Settings(
-        arguments.output,
-        arguments.precision,
-        arguments.force,
-        arguments.quiet,
-        device,
-        getattr(arguments, "weights", "imagenet"),
-    )
-    in_parts = (
-        each.in_parts(arguments.image_size, arguments.batch_size or each.batch_size) if each.trains_resnet50 else each
-        for each in _chosen(exercise, arguments)
-    )
-    chosen = [
-        runner.override(
-            experiment,
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
-            learning_rate=arguments.learning_rate,
-            validation_fraction=arguments.validation_fraction,
+        off = kind.get("off", _NOT_OFF)
+        choices = kind.get("choices")
+        bounds = {key: kind[key] for key in ("low", "high", "above") if key in kind}
+        metavar = "|".join(choices) if choices else {int: "N", float: "X", tuple: "N+N"}.get(kind["type"], "NAME")
+        group.add_argument(
+            f"--{flag}",
+            dest=name,
+            nargs="+",
+            metavar=metavar,
+            type=_argument(_value_parser(kind["type"], choices, bounds, off)),
+            help=sentence,
         )
-        for experiment in in_parts
+    if off is not _NOT_OFF:
+        group.add_argument(f"--no-{flag}", dest=name, action="store_const", const=[off], help=argparse.SUPPRESS)
+
+
+_NOT_OFF = object()
+
+
+def _value_parser(kind: type, choices, bounds: dict, off) -> Callable[[str], Any]:
+    def parse_value(text: str):
+        if choices:
+            if text not in choices:
+                raise ValueError(f"'{text}' is not one of {', '.join(choices)}")
+            return text
+        if text == "none" and off is not _NOT_OFF:
+            return off
+        if kind is Component:
+            try:
+                return Component.parse(text)
+            except ValueError:
+                raise ValueError(f"'{text}' is not a name, nor NAME+setting=value") from None
+        if kind is tuple:
+            return tuple(parse_number(each, int, **bounds) for each in text.split("+"))
+        return parse_number(text, kind, **bounds)
+
+    return parse_value
+
+
+def _switch_flags(name: str, value) -> list[str]:
+    """The flags that give a switch this value."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--no-{flag}"] if value is None else [f"--{flag}", to_text(value)]
+
+
+def _other_flags(arguments: argparse.Namespace, own_flags: Sequence[str]) -> list[str]:
+    """The flags of a command beside variants, seeds and switches, as they were given."""
+    values = {name: getattr(arguments, name) for name in ("dataset", "limit", *own_flags, "precision", "threads")}
+    values |= {name: str(getattr(arguments, name)) for name in ("data_dir", "output")}
+    values["classes"] = arguments.classes and ",".join(map(str, arguments.classes))
+    flags = [
+        text
+        for name, value in values.items()
+        if value is not None
+        for text in (f"--{name.replace('_', '-')}", str(value))
     ]
-    runs = {}
-    for seed in arguments.seed:
-        for experiment in chosen:
-            runs[experiment.name, seed] = run = runner.run(exercise.name, experiment, data, seed, settings)
-            print(summary.result_line(run), flush=True)
-        if exercise.compare and set(exercise.compare) <= set(arguments.variant):
-            for metric in plotting.METRICS:
-                path = arguments.output / data.name / exercise.name / f"comparison-{metric}-seed-{seed}.png"
-                plotting.plot_comparison([runs[name, seed] for name in exercise.compare], metric, path)
-    print()
-    print(summary.table(chosen, list(runs.values())))
+    return flags + [f"--{name}" for name in ("force", "redraw", "quiet") if getattr(arguments, name)]
 
 
-def _chosen(exercise: Exercise, arguments: argparse.Namespace) -> list[Experiment]:
-    return [experiment for experiment in exercise.experiments if experiment.name in arguments.variant]
+def _defaults(dataset: DataSet, exercise: Exercise) -> dict[str, Any]:
+    return {flag.destination: flag.default for flag in (*dataset.flags, *exercise.flags)}
+
+
+def _join(defaults: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {to_text(value)}" for name, value in defaults.items())
 
 
 def _stop(signal_number, frame):
-    """Ctrl-C: all that counts is on disk, so leave at once.
+    """Ctrl-C and its kin: all that counts is on disk, so leave at once.
 
     A KeyboardInterrupt would be lost where it lands in a finalizer of TensorFlow's, and the run go on.
     """
-    os.write(2, b"\nstopped; the same command goes on after the last finished epoch\n")
-    os._exit(130)
+    os.write(2, b"\nstopped; the same command resumes after the last finished epoch\n")
+    os._exit(STOPPED[signal_number])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -196,51 +346,52 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see python {self.prog} --help\n")
 
 
-def _positive_integer(text: str) -> int:
-    return _number(text, int, lambda value: 0 < value < 2**31, "a whole number from 1")
+def _argument(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
+    """For argparse: the words of a ValueError are the message."""
+
+    def parse_argument(text: str):
+        try:
+            return parse_text(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_argument
 
 
-def _seed(text: str) -> int:
-    return _number(text, int, lambda value: 0 <= value < 2**31, "a whole number from 0 to 2147483647")
+def _beside_the_scripts(name: str) -> Path:
+    return Path(name) if Path.cwd() == ROOT else ROOT / name
 
 
-def _image_size(text: str) -> int:
-    return _number(text, int, lambda value: 32 <= value <= 1024, "a whole number from 32 to 1024")
-
-
-def _positive_number(text: str) -> float:
-    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
-
-
-def _fraction(text: str) -> float:
-    return _number(text, float, lambda value: 0 < value < 1, "a number between 0 and 1")
-
-
-def _number(text: str, kind, is_good, what: str):
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not is_good(value):
-        raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
-    return value
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 def _classes(text: str) -> tuple[int, ...]:
     """'0-24' or '3,1,7' or a mix of both, as labels in that order."""
-    labels = []
+    labels: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise argparse.ArgumentTypeError(f"'{text}' is neither a range like 0-24 nor a list like 3,1,7")
+            raise ValueError(f"'{text}' is neither a range like 0-24 nor a list like 3,1,7")
         if len(first) > 4 or len(last) > 4:
-            raise argparse.ArgumentTypeError(f"'{text}' names a class that no data set has")
+            raise ValueError(f"'{text}' names a class that no data set has")
         labels += range(int(first), int(last if dash else first) + 1)
     if len(set(labels)) < len(labels):
-        raise argparse.ArgumentTypeError(f"'{text}' names a class twice")
+        raise ValueError(f"'{text}' names a class twice")
     if len(labels) < 2:
-        raise argparse.ArgumentTypeError(f"'{text}' is one class; a classifier needs two")
+        raise ValueError(f"'{text}' is one class; a classifier needs two")
     return tuple(labels)
+
+
+def _classes_text(labels: Sequence[int]) -> str:
+    """Labels as a NAME has them: '0-24', or '3+1+7'; neighbours that rise by one become a range."""
+    ranges: list[list[int]] = []
+    for label in labels:
+        if ranges and label == ranges[-1][1] + 1:
+            ranges[-1][1] = label
+        else:
+            ranges.append([label, label])
+    return "+".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def _one_line(error: Exception) -> str:
@@ -248,6 +399,6 @@ def _one_line(error: Exception) -> str:
         where = f" {error.filename}" if error.filename else ""
         return (
             f"cannot read or write{where}: {error.strerror}; mend that and give the same command again, "
-            "it goes on after the last finished epoch"
+            "it resumes after the last finished epoch"
         )
     return " ".join(str(error).split())

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -55,9 +56,10 @@ class Normalization:
         return cls((0.0,), (1.0,))
 
     @classmethod
-    def of(cls, images: np.ndarray) -> "Normalization":
-        """Mean 0 and variance 1 on these uint8 images (images, height, width, channels)."""
-        pixels = images.reshape(-1, images.shape[-1])
+    def of(cls, images) -> "Normalization":
+        """Mean 0 and variance 1 on these images (images, height, width, channels)."""
+        pixels = np.asarray(images)
+        pixels = pixels.reshape(-1, pixels.shape[-1])
         deviation = np.maximum(pixels.std(axis=0, dtype=np.float64), 1e-7)
         return cls(tuple(pixels.mean(axis=0, dtype=np.float64).tolist()), tuple(deviation.tolist()))
 
@@ -66,17 +68,6 @@ class Normalization:
         scale = 1.0 / np.array(self.standard_deviation)
         offset = -np.array(self.mean) * scale
         return tf.cast(images, tf.float32) * scale.astype(np.float32) + offset.astype(np.float32)
-
-
-def reader(images):
-    """A function from indices, an int tensor (batch,), to these images or features, float32 (batch, ...).
-
-    ``images`` is an array, or an object with a ``reader`` of its own.
-    """
-    if not isinstance(images, np.ndarray):
-        return images.reader()
-    values = tf.constant(images)  # in TensorFlow's memory once, not once an epoch
-    return lambda chosen: tf.cast(tf.gather(values, chosen), tf.float32)
 
 
 @dataclass
@@ -88,12 +79,14 @@ class TrainingBatches:
     made in parallel.
 
     Attributes:
-        images: an array uint8 (images, height, width, channels), or what ``reader`` takes in its place.
+        images: as ``common.datasets.image_data.Images``.
         labels: int64 (images,).
-        label_smoothing: as in ``common.experiment.Experiment``.
+        batch_size: images in the batch of one optimizer step.
+        label_smoothing: share of each label that is spread over all classes, in [0, 1).
+        accumulate: micro-batches that a batch comes in.
     """
 
-    images: np.ndarray
+    images: Any
     labels: np.ndarray
     classes: int
     normalization: Normalization
@@ -101,31 +94,60 @@ class TrainingBatches:
     augment: bool
     seed: int
     label_smoothing: float = 0.0
+    accumulate: int = 1
 
     def __post_init__(self):
-        self._read = reader(self.images)
+        self._read = self.images.reader()
+        self._ends = np.cumsum(micro_batch_sizes(len(self.labels), self.batch_size, self.accumulate))
         spread = self.label_smoothing / self.classes
         self._labels = tf.one_hot(self.labels, self.classes, 1 - self.label_smoothing + spread, spread)
 
-    def epoch(self, number: int) -> tf.data.Dataset:
-        """Batches of float32 images and one-hot labels; each image once, the last batch may be smaller."""
-        count = len(self.labels)
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[self.seed, 2 * number])
-        numbers = augmentation.draw(count, seed=[self.seed, 2 * number + 1])
+    @property
+    def steps(self) -> int:
+        """Micro-batches an epoch: steps, as ``keras.Model.fit`` counts them."""
+        return len(self._ends)
 
-        def make_batch(chosen, numbers):
+    def epoch(self, number: int) -> tf.data.Dataset:
+        """Micro-batches of float32 images and one-hot labels; each image once, the last batch may be smaller."""
+        count = len(self.labels)
+        order = tf.random.experimental.stateless_shuffle(  # pyright: ignore[reportAttributeAccessIssue]
+            tf.range(count), seed=(self.seed, 2 * number)
+        )
+        numbers = augmentation.draw(count, seed=(self.seed, 2 * number + 1))
+
+        def make_batch(start, end):
+            chosen = order[start:end]
             images = self._read(chosen)
             if self.augment:
-                maps = augmentation.affine_maps(numbers, *self.images.shape[1:3])
+                maps = augmentation.affine_maps(numbers[start:end], *self.images.shape[1:3])
                 images = augmentation.transform(images, maps)
             return self.normalization.apply(images), tf.gather(self._labels, chosen)
 
         return without_autotune(
-            tf.data.Dataset.from_tensor_slices((order, numbers))
-            .batch(self.batch_size)
+            tf.data.Dataset.from_tensor_slices(([0, *self._ends[:-1]], self._ends))
             .map(make_batch, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
             .prefetch(PREFETCHED)
         )
+
+
+def micro_batch_sizes(images: int, batch_size: int, accumulate: int) -> list[int]:
+    """The images in each micro-batch of an epoch.
+
+    Every batch comes in ``accumulate`` micro-batches of nearly equal size, so an epoch ends on a whole optimizer
+    step; a last batch of fewer images than that joins the one before it.
+
+    Raises:
+        UserError: fewer images than micro-batches in a batch.
+    """
+    if images < accumulate:
+        raise UserError(f"{images} training images are too few for {accumulate} micro-batches; change --accumulate")
+    batches = [batch_size] * (images // batch_size)
+    rest = images % batch_size
+    if rest >= accumulate:
+        batches.append(rest)
+    elif rest:
+        batches[-1] += rest
+    return [len(part) for batch in batches for part in np.array_split(np.arange(batch), accumulate)]
 
 
 def evaluation_batch_size(shape: tuple[int, ...]) -> int:
@@ -133,11 +155,9 @@ def evaluation_batch_size(shape: tuple[int, ...]) -> int:
     return min(EVALUATION_BATCH_SIZE, max(1, EVALUATION_BATCH_BYTES // (4 * math.prod(shape))))
 
 
-def evaluation_batches(
-    images: np.ndarray, labels: np.ndarray, classes: int, normalization: Normalization
-) -> tf.data.Dataset:
+def evaluation_batches(images, labels: np.ndarray, classes: int, normalization: Normalization) -> tf.data.Dataset:
     """Batches of float32 images and one-hot labels in the order given, never augmented."""
-    read = reader(images)
+    read = images.reader()
     return without_autotune(
         tf.data.Dataset.from_tensor_slices((np.arange(len(labels)), labels))
         .batch(evaluation_batch_size(images.shape[1:]))

@@ -1,26 +1,24 @@
 """CIFAR-100 (Krizhevsky 2009) in its official Python format, https://www.cs.toronto.edu/~kriz/cifar.html."""
 
-import gzip
 import pickle
-import shutil
-import tarfile
-import zlib
 from pathlib import Path
 
-import filelock
 import numpy as np
 
-from common.datasets import CLASS_COUNTS
-from common.datasets.download import download, whole_folder
-from common.datasets.image_data import ImageData
+from common.datasets.download import download
+from common.datasets.image_data import DataSet, ImageArray, ImageData
 from common.errors import UserError
+from common.files import extract, make_once
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"  # the address Keras uses
 SHA256 = "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"
 FOLDER = "cifar-100-python"
 ARCHIVE = "cifar-100-python.tar.gz"
 FILES = ("train", "test", "meta")
-CLASSES = CLASS_COUNTS["cifar100"]["cifar100"]
+CLASSES = 100
+REPORT_SHA256 = (
+    "ee72cc044ebd62f4deb463dc5fb0ad20f3a705fef85c373c7dc20d3c988aae04"  # ``ImageData.sha256`` of labels 0..24, whole
+)
 
 
 def load(data_dir: Path) -> ImageData:
@@ -32,25 +30,24 @@ def load(data_dir: Path) -> ImageData:
     Raises:
         UserError: no data and no download, or files that are not CIFAR-100.
     """
-    if data_dir.exists() and not data_dir.is_dir():
-        raise UserError(f"--data-dir {data_dir} is a file; give a folder")
     folder, archive = data_dir / FOLDER, data_dir / ARCHIVE
+
+    def get():
+        if not archive.is_file():
+            _fetch(archive)
+        extract(archive, FOLDER, folder, required=FILES)
+
     if not folder.is_dir():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(data_dir / f".{FOLDER}.lock"):  # of two commands, one gets the data for both
-            if not folder.is_dir():
-                if not archive.is_file():
-                    _fetch(archive)
-                _extract(archive, folder)
+        make_once(folder, get)
     train_images, train_labels = _read_images(folder / "train", "training")
     test_images, test_labels = _read_images(folder / "test", "testing")
     if len(test_images) > len(train_images):
         raise UserError(f"{folder} holds more test than training images: train and test look swapped")
     return ImageData(
         name="cifar100",
-        train_images=train_images,
+        train_images=ImageArray(train_images),
         train_labels=train_labels,
-        test_images=test_images,
+        test_images=ImageArray(test_images),
         test_labels=test_labels,
         class_names=_read_class_names(folder / "meta"),
     )
@@ -66,32 +63,18 @@ def _fetch(archive: Path) -> None:
         ) from error
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    """The three files of the archive, nothing else of it, into a folder that appears whole or not at all."""
-    try:
-        with whole_folder(folder) as temporary, tarfile.open(archive) as tar:
-            for name in FILES:
-                source = tar.extractfile(f"{FOLDER}/{name}")
-                if source is None:
-                    raise KeyError(f"{name} is not a file")
-                with source, open(temporary / name, "wb") as target:
-                    shutil.copyfileobj(source, target)
-            while tar.fileobj.read(1 << 20):  # to the end, where the checksum stands
-                pass
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, KeyError, ValueError) as error:
-        raise UserError(f"{archive} is not a whole {ARCHIVE} ({error}); delete it, it is downloaded again") from error
-
-
 class _ArrayUnpickler(pickle.Unpickler):
     """Lets NumPy arrays and plain containers through and nothing else, so that no file can run code."""
 
-    ALLOWED = frozenset({
-        *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
-        *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("_codecs", "encode"),  # how Python 3 writes bytes in protocol 2
-    })
+    ALLOWED = frozenset(
+        {
+            *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+            *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),  # how Python 3 writes bytes in protocol 2
+        }
+    )
 
     def find_class(self, module, name):
         if (module, name) not in self.ALLOWED:
@@ -144,3 +127,18 @@ def _read_class_names(path: Path) -> tuple[str, ...]:
 
 def _not_cifar(path: Path, why) -> UserError:
     return UserError(f"{path} is not a whole CIFAR-100 file ({why}); delete {path.parent} and get the data again")
+
+
+def _why_not_comparable(data: ImageData, options) -> str | None:
+    return None if data.sha256 == REPORT_SHA256 else "not the report's 25 classes of CIFAR-100, whole"
+
+
+CIFAR100 = DataSet(
+    name="cifar100",
+    description="CIFAR-100",
+    class_count=CLASSES,
+    default_classes=tuple(range(25)),
+    image_size=32,
+    load=lambda data_dir, classes, options: load(data_dir),
+    why_not_comparable=_why_not_comparable,
+)

@@ -1,21 +1,19 @@
 """Caltech-UCSD Birds 200, the 2010 release (Welinder et al. 2010, Caltech CNS-TR-2010-001)."""
 
-import gzip
-import shutil
-import tarfile
-import zlib
+import json
 from pathlib import Path, PurePosixPath
 
-import filelock
 import numpy as np
 
-from common.datasets.download import download, whole_folder
-from common.datasets.image_data import ImageData
-from common.datasets.image_files import ImageFiles
+from common.datasets.download import download
+from common.datasets.image_data import DataSet, ImageData
+from common.datasets.image_files import ImageFiles, size_flags
 from common.errors import UserError
+from common.files import extract, make_once, sha256_of, write_json
 
 FOLDER = "CUB_200_2010"
-PARTS = ("images", "lists")
+FOLDERS = ("images", "lists")
+SOURCE = "source.json"  # beside them, where the suite extracted them itself: of which archives, and what they held
 # The data set's own site is gone; these are the copies that tensorflow_datasets names.
 DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 ARCHIVES = {
@@ -40,21 +38,29 @@ def find(data_dir: Path) -> Path:
     Raises:
         UserError: no data and no download, or an archive that is damaged or reaches out of its folder.
     """
-    if data_dir.exists() and not data_dir.is_dir():
-        raise UserError(f"--data-dir {data_dir} is a file; give a folder")
     for folder in (data_dir / FOLDER, data_dir):
-        if all((folder / part).is_dir() for part in PARTS):
+        if all((folder / name).is_dir() for name in FOLDERS):
             return folder
     folder = data_dir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(data_dir / f".{FOLDER}.lock"):  # of two commands, one gets the data for both
-        for part in PARTS:
-            if not (folder / part).is_dir():
-                archive = data_dir / ARCHIVES[part][0]
-                if not archive.is_file():
-                    _fetch(archive, *ARCHIVES[part][1:])
-                extract(archive, part, folder / part)
+    for name in FOLDERS:
+        make_once(folder / name, lambda name=name: _get(data_dir, name, folder / name))
+    _write_source(data_dir, folder)
     return folder
+
+
+def _get(data_dir: Path, name: str, folder: Path) -> None:
+    archive, url, sha256 = ARCHIVES[name]
+    if not (data_dir / archive).is_file():
+        _fetch(data_dir / archive, url, sha256)
+    extract(data_dir / archive, name, folder)
+
+
+def _write_source(data_dir: Path, folder: Path) -> None:
+    """Where both folders came out of archives that are still there: their checksums, and the images' fingerprint."""
+    archives = [data_dir / archive for archive, *_ in ARCHIVES.values()]
+    if all(archive.is_file() for archive in archives):
+        sums = {archive.name: sha256_of(archive) for archive in archives}
+        write_json(folder / SOURCE, {"archives": sums, "sha256": read(folder, "cub200", 224, "squash").sha256})
 
 
 def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
@@ -127,29 +133,30 @@ def _fetch(archive: Path, url: str, sha256: str) -> None:
         ) from error
 
 
-def extract(archive: Path, part: str, folder: Path) -> None:
-    """The files below ``part/`` in an archive, into a folder that appears whole or not at all.
+def _load(data_dir: Path, classes, options) -> ImageData:
+    return read(find(data_dir), "cub200", options["image_size"], options["resize"])
 
-    Raises:
-        UserError: the archive is damaged, or holds a link, a device or a path that leaves the folder.
-    """
+
+def _why_not_comparable(data: ImageData, options) -> str | None:
+    """Comparable are the photographs and lists of the official archives, all of them, squashed to 224×224."""
+    if (options["image_size"], options["resize"]) != (224, "squash"):
+        return "images of another size, or not squashed"
     try:
-        with whole_folder(folder) as temporary, tarfile.open(archive) as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                parts = [piece for piece in path.parts if piece != "."]
-                leaves = path.is_absolute() or ".." in parts or set(member.name) & set("\\:")  # the last on Windows
-                if leaves or not (member.isfile() or member.isdir()):
-                    raise UserError(f"{archive} holds {member.name}, which no data set needs; get it from elsewhere")
-                if not member.isfile() or parts[:1] != [part] or parts[-1].startswith("._"):
-                    continue
-                target = temporary.joinpath(*parts[1:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with tar.extractfile(member) as source, open(target, "wb") as file:
-                    shutil.copyfileobj(source, file)
-            while tar.fileobj.read(1 << 20):  # to the end, where the checksum stands
-                pass
-            if not any(temporary.iterdir()):
-                raise tarfile.TarError(f"no files in {part}/")
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
-        raise UserError(f"{archive} is not whole ({error}); delete it, it is downloaded again") from error
+        source = json.loads((data.train_images.folder.parent / SOURCE).read_text(encoding="utf-8"))  # type: ignore
+    except (OSError, ValueError):
+        source = {}
+    if source.get("archives") != {archive: sha256 for archive, _, sha256 in ARCHIVES.values()}:
+        return "images or lists not from the official archives"
+    return None if source.get("sha256") == data.sha256 else "not all of the official images"
+
+
+CUB200 = DataSet(
+    name="cub200",
+    description="Caltech-UCSD Birds 200 (2010)",
+    class_count=200,
+    default_classes=tuple(range(200)),
+    image_size=224,
+    load=_load,
+    why_not_comparable=_why_not_comparable,
+    flags=size_flags(224),
+)

@@ -1,10 +1,8 @@
-"""Downloads and folders that are whole or not there."""
+"""Downloads that are whole or not there."""
 
 import errno
 import os
-import shutil
 import socket
-from contextlib import contextmanager
 from pathlib import Path
 
 from common import tensorflow_setup
@@ -12,19 +10,6 @@ from common.errors import UserError
 
 TIMEOUT = 30  # seconds without a byte
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES)
-
-
-@contextmanager
-def whole_folder(folder: Path):
-    """An empty folder to fill, which takes the name of ``folder`` at the end; after an error nothing is left."""
-    temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)  # as a kill left it
-    temporary.mkdir()
-    try:
-        yield temporary
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def download(url: str, path: Path, sha256: str) -> None:

@@ -1,11 +1,85 @@
-"""What every data set gives."""
+"""What every data set gives: labelled images, in memory or in files."""
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
-from common.datasets.image_files import ImageFiles
+from common.experiment import Flag
+
+
+class Images(Protocol):
+    """Images, or features of them, that come in batches: ``ImageArray``, ``ImageFiles`` or frozen features."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(images, height, width, 3), or (images, ...) of features."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: np.ndarray) -> "Images":
+        """Those of an int array, in its order."""
+        ...
+
+    def joined(self, others: Any) -> "Images":
+        """These and, behind them, others of the same kind."""
+        ...
+
+    def reader(self) -> Callable:
+        """A function from indices, an int tensor (batch,), to float32 (batch, ...), pixels in 0..255."""
+        ...
+
+    def verify(self) -> None:
+        """Looks at every image once; UserError for one that cannot be read."""
+        ...
+
+    def content(self) -> bytes | memoryview:
+        """What a fingerprint of them is made of."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """Images in memory.
+
+    Attributes:
+        values: uint8 (images, height, width, 3), RGB in 0..255, or any array (images, ...).
+    """
+
+    values: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, indices: np.ndarray) -> "ImageArray":
+        return ImageArray(self.values[indices])
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.values, dtype)
+
+    def joined(self, others: "ImageArray") -> "ImageArray":
+        return ImageArray(np.concatenate([self.values, others.values]))
+
+    def reader(self) -> Callable:
+        import tensorflow as tf
+
+        values = tf.constant(self.values)  # in TensorFlow's memory once, not once an epoch
+        return lambda chosen: tf.cast(tf.gather(values, chosen), tf.float32)
+
+    def verify(self) -> None:
+        """Nothing to look at: they have been read."""
+
+    def content(self) -> bytes | memoryview:
+        return np.ascontiguousarray(self.values).data
 
 
 @dataclass(frozen=True)
@@ -14,32 +88,33 @@ class ImageData:
 
     Attributes:
         name: the data set's name, as ``--dataset`` takes it.
-        train_images, test_images: uint8 (images, height, width, 3), RGB in 0..255, or the files to
-            read such images from (``ImageFiles``), or features of them (``common.features``).
+        train_images, test_images: the images.
         train_labels, test_labels: int64 (images,), in 0..classes - 1.
         class_names: one for each label.
     """
 
     name: str
-    train_images: np.ndarray | ImageFiles
+    train_images: Images
     train_labels: np.ndarray
-    test_images: np.ndarray | ImageFiles
+    test_images: Images
     test_labels: np.ndarray
     class_names: tuple[str, ...]
 
+    @cached_property
     def sha256(self) -> str:
         """A fingerprint of every pixel and label, in hexadecimal."""
         digest = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            is_array = isinstance(array, np.ndarray)
-            digest.update(np.ascontiguousarray(array).data if is_array else array.sha256().encode())
+        for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
+            digest.update(images.content())
+            digest.update(np.ascontiguousarray(labels, np.int64).data)
         return digest.hexdigest()
 
     def images_per_class(self) -> tuple[np.ndarray, np.ndarray]:
         """Counts (classes,) of the training and of the test images."""
-        return tuple(
+        train, test = (
             np.bincount(labels, minlength=len(self.class_names)) for labels in (self.train_labels, self.test_labels)
         )
+        return train, test
 
     def select(self, classes: tuple[int, ...]) -> "ImageData":
         """The images of the given labels, relabelled 0, 1, ... in the order given."""
@@ -63,3 +138,35 @@ class ImageData:
             )
         )
         return replace(self, train_images=self.train_images[kept], train_labels=self.train_labels[kept])
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as a value: what ``--dataset`` may be, and all that the suite has to know of it.
+
+    Attributes:
+        name: what ``--dataset`` takes, and the run folder's first part.
+        description: a few words for ``--help``.
+        class_count: how many classes it has.
+        default_classes: the labels used where ``--classes`` is not given.
+        image_size: side of its square images, or of the square they are resized to.
+        load: from the data folder, the labels wanted and the values of ``flags`` to the images. Classes beyond
+            those may come along; all keep their labels.
+        why_not_comparable: from the images chosen and the values of ``flags`` to None, if they are the report's own
+            images, whole; else to a few words.
+        flags: its own flags.
+    """
+
+    name: str
+    description: str
+    class_count: int
+    default_classes: tuple[int, ...]
+    image_size: int
+    load: Callable[[Path, tuple[int, ...], Mapping[str, Any]], ImageData]
+    why_not_comparable: Callable[[ImageData, Mapping[str, Any]], str | None]
+    flags: tuple[Flag, ...] = ()
+
+    def image_shape(self, options: Mapping[str, Any]) -> tuple[int, int, int]:
+        """(height, width, channels) of its images with these values of its flags."""
+        size = options.get("image_size", self.image_size)
+        return size, size, 3

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.experiment import Flag, parse_number
+
+RESIZE = ("squash", "pad", "crop")
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """JPEG files, seen as an array of images (images, size, size, 3).
+    """JPEG files, seen as images (images, size, size, 3); as ``common.datasets.image_data.Images``.
 
     Attributes:
         folder: what the paths are relative to.
@@ -38,6 +41,9 @@ class ImageFiles:
     def shape(self) -> tuple[int, int, int, int]:
         return len(self.paths), self.size, self.size, 3
 
+    def joined(self, others: ImageFiles) -> ImageFiles:
+        return replace(self, paths=np.concatenate([self.paths, others.paths]))
+
     def absolute_paths(self) -> list[str]:
         return [str(self.folder / path) for path in self.paths]
 
@@ -48,6 +54,13 @@ class ImageFiles:
             digest.update(path.encode())
             digest.update(hashlib.sha256((self.folder / path).read_bytes()).digest())
         return digest.hexdigest()
+
+    def content(self) -> bytes:
+        return self.sha256().encode()
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        read, chunks = self.reader(), np.array_split(np.arange(len(self)), max(1, len(self) // 64))
+        return np.concatenate([read(chunk).numpy() for chunk in chunks]).astype(dtype or np.float32, copy=False)
 
     def decode(self, path):
         """The image of one path (a string tensor): float32 (size, size, 3), RGB in 0..255.
@@ -69,7 +82,6 @@ class ImageFiles:
         return tf.ensure_shape(image, (*size, 3))
 
     def reader(self):
-        """A function from indices, an int tensor (batch,), to images float32 (batch, size, size, 3) in 0..255."""
         import tensorflow as tf
 
         paths = tf.constant(self.absolute_paths())
@@ -84,7 +96,7 @@ class ImageFiles:
         """
         import tensorflow as tf
 
-        from common.pipeline import PARALLEL_CALLS, without_autotune
+        from common.pipeline import PARALLEL_CALLS, without_autotune  # imports TensorFlow
 
         readable = without_autotune(
             tf.data.Dataset.from_tensor_slices(self.absolute_paths()).map(
@@ -99,6 +111,30 @@ class ImageFiles:
             raise UserError(
                 f"{self.folder / self.paths[count]} is not a whole JPEG image; get the data again"
             ) from error
+
+
+def size_flags(default_size: int) -> tuple[Flag, ...]:
+    """The flags of a data set whose images are files of any size."""
+
+    def parse_resize(text: str) -> str:
+        if text not in RESIZE:
+            raise ValueError(f"'{text}' is not one of {', '.join(RESIZE)}")
+        return text
+
+    return (
+        Flag(
+            "image-size",
+            "images are resized to N×N",
+            default_size,
+            lambda text: parse_number(text, int, low=32, high=1024),
+        ),
+        Flag(
+            "resize",
+            "how a photograph becomes a square: squash its sides, pad it with black, or crop it",
+            "squash",
+            parse_resize,
+        ),
+    )
 
 
 def _decode(path):

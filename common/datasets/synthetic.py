@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.datasets.image_data import ImageData
+from common.datasets.image_data import DataSet, ImageArray, ImageData
 
 SIZE = 32
 TRAIN_IMAGES, TEST_IMAGES = 500, 100  # a class
@@ -10,29 +10,27 @@ SEED = 25
 
 
 def load(classes: tuple[int, ...]) -> ImageData:
-    """32×32 colour images of the given classes, out of 0..24, relabelled 0, 1, ... in the order given.
+    """32×32 colour images of the given classes, out of 0..24; the others have a name and no images.
 
     Position, size, rotation, colours, background and noise vary from image to image; the class is
     the shape and the texture inside it, as in "circle striped". The images of a class are the same on
     every call, whatever other classes are drawn.
     """
     kinds = [(shape, texture) for shape in SHAPES for texture in TEXTURES]
-    names, train, test = [], [], []
+    train, test = [], []
     for label in classes:
         shape, texture = kinds[label]
         random = np.random.default_rng((SEED, label))
         images = _draw(random, TRAIN_IMAGES + TEST_IMAGES, SHAPES[shape], TEXTURES[texture])
-        names.append(f"{shape} {texture}")
         train.append(images[:TRAIN_IMAGES])
         test.append(images[TRAIN_IMAGES:])
-    labels = np.arange(len(names))
     return ImageData(
         name="synthetic",
-        train_images=np.concatenate(train),
-        train_labels=labels.repeat(TRAIN_IMAGES),
-        test_images=np.concatenate(test),
-        test_labels=labels.repeat(TEST_IMAGES),
-        class_names=tuple(names),
+        train_images=ImageArray(np.concatenate(train)),
+        train_labels=np.repeat(classes, TRAIN_IMAGES),
+        test_images=ImageArray(np.concatenate(test)),
+        test_labels=np.repeat(classes, TEST_IMAGES),
+        class_names=tuple(f"{shape} {texture}" for shape, texture in kinds),
     )
 
 
@@ -46,9 +44,7 @@ SHAPES = {
     "circle": lambda x, y: np.hypot(x, y) - 0.8,
     "triangle": _polygon(3, 0.5),
     "square": _polygon(4, 0.72),
-    "cross": lambda x, y: np.minimum(
-        np.maximum(abs(x) - 0.34, abs(y) - 1), np.maximum(abs(x) - 1, abs(y) - 0.34)
-    ),
+    "cross": lambda x, y: np.minimum(np.maximum(abs(x) - 0.34, abs(y) - 1), np.maximum(abs(x) - 1, abs(y) - 0.34)),
     "flower": lambda x, y: np.hypot(x, y) - (0.68 + 0.32 * np.cos(5 * np.arctan2(y, x))),
 }
 
@@ -106,3 +102,14 @@ def _two_colours(uniform) -> tuple[np.ndarray, np.ndarray]:
 def _step(values: np.ndarray, width: float) -> np.ndarray:
     """0 below, 1 above, with a slope as wide as given in between."""
     return np.clip(values / width + 0.5, 0, 1)
+
+
+SYNTHETIC = DataSet(
+    name="synthetic",
+    description="drawn shapes and textures, no download",
+    class_count=len(SHAPES) * len(TEXTURES),
+    default_classes=tuple(range(len(SHAPES) * len(TEXTURES))),
+    image_size=SIZE,
+    load=lambda data_dir, classes, options: load(classes),
+    why_not_comparable=lambda data, options: "drawn images",
+)

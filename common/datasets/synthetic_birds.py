@@ -3,11 +3,12 @@
 import io
 from pathlib import Path
 
-import filelock
-import matplotlib
 import numpy as np
 
-from common.datasets.download import whole_folder
+from common.datasets import cub200
+from common.datasets.image_data import DataSet, ImageData
+from common.datasets.image_files import size_flags
+from common.files import atomic_folder, make_once
 
 TRAIN_IMAGES, TEST_IMAGES = 4, 4  # a species
 SIZE = 96
@@ -32,12 +33,12 @@ PLUMAGES = {  # body, wing, head
 def find(data_dir: Path) -> Path:
     """``synthetic_birds/`` in the data folder, drawn first if it is not there; the same files every time."""
     folder = data_dir / FOLDER
-    if not folder.is_dir():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(data_dir / f".{FOLDER}.lock"):
-            if not folder.is_dir():
-                with whole_folder(folder) as temporary:
-                    _write(temporary)
+
+    def draw():
+        with atomic_folder(folder) as temporary:
+            _write(temporary)
+
+    make_once(folder, draw)
     return folder
 
 
@@ -53,12 +54,13 @@ def _write(folder: Path) -> None:
             (folder / "images" / path).write_bytes(_draw(random, SILHOUETTES[silhouette], PLUMAGES[plumage]))
             lists["train" if image < TRAIN_IMAGES else "test"].append(path)
     (folder / "lists").mkdir()
-    for part, paths in lists.items():
-        (folder / "lists" / f"{part}.txt").write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+    for name, paths in lists.items():
+        (folder / "lists" / f"{name}.txt").write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
 
 
 def _draw(random: np.random.Generator, silhouette, plumage) -> bytes:
     """A JPEG file: one bird, standing at a random place, size and slope, before blurred ground and sky."""
+    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse, Polygon
     from matplotlib.transforms import Affine2D
@@ -87,10 +89,14 @@ def _draw(random: np.random.Generator, silhouette, plumage) -> bytes:
         Ellipse((0, 0), 2 * length, 2 * height, color=body),
         Ellipse((-length * 0.15, 0.02), 1.1 * length, 0.9 * height, angle=-12, color=wing),
         Ellipse((head_x, head_y), 0.17, 0.16, color=head),
-        Polygon([(head_x + 0.06, head_y + 0.03), (head_x + 0.06 + beak, head_y), (head_x + 0.06, head_y - 0.03)],
-                color=(0.9, 0.6, 0.2)),
-        *(Polygon([(x, -height * 0.8), (x, -height - 0.15)], color=(0.3, 0.2, 0.1), closed=False, linewidth=1)
-          for x in (-0.04, 0.06)),
+        Polygon(
+            [(head_x + 0.06, head_y + 0.03), (head_x + 0.06 + beak, head_y), (head_x + 0.06, head_y - 0.03)],
+            color=(0.9, 0.6, 0.2),
+        ),
+        *(
+            Polygon([(x, -height * 0.8), (x, -height - 0.15)], color=(0.3, 0.2, 0.1), closed=False, linewidth=1)
+            for x in (-0.04, 0.06)
+        ),
     ):
         shape.set_transform(place)
         figure.add_artist(shape)
@@ -98,3 +104,19 @@ def _draw(random: np.random.Generator, silhouette, plumage) -> bytes:
     with matplotlib.rc_context({"savefig.dpi": SIZE}):
         figure.savefig(buffer, format="jpg", pil_kwargs={"quality": 95})
     return buffer.getvalue()
+
+
+def _load(data_dir: Path, classes, options) -> ImageData:
+    return cub200.read(find(data_dir), "synthetic", options["image_size"], options["resize"])
+
+
+SYNTHETIC_BIRDS = DataSet(
+    name="synthetic",
+    description="drawn birds, no download",
+    class_count=len(SILHOUETTES) * len(PLUMAGES),
+    default_classes=tuple(range(len(SILHOUETTES) * len(PLUMAGES))),
+    image_size=32,
+    load=_load,
+    why_not_comparable=lambda data, options: "drawn images",
+    flags=size_flags(32),
+)

@@ -9,7 +9,7 @@ def basenet(
     input_shape: tuple[int, int, int],
     classes: int,
     *,
-    batch_normalization: str | None = None,
+    batch_normalization: str = "none",
     deep: bool = False,
     dropout: float = 0.0,
 ) -> Model:
@@ -18,9 +18,9 @@ def basenet(
     Args:
         input_shape: (height, width, channels), at least 16×16.
         classes: number of outputs.
-        batch_normalization: "before-relu", "after-relu" or None; on every hidden layer.
-        deep: a 3×3 convolution with four times the channels before each pooling, and a 1×1
-            convolution that brings them back for the fully connected layers.
+        batch_normalization: "before-relu", "after-relu" or "none"; on every hidden layer.
+        deep: extra convolutions: a 3×3 one with four times the channels before each pooling, and a 1×1
+            one that brings them back for the fully connected layers.
         dropout: rate before each of the two fully connected layers; 0 leaves the layers out.
 
     Returns:

@@ -1,32 +1,15 @@
-"""Layers, and a kind of model, that Keras does not have or has slower, and what most networks here repeat."""
+"""Layers that Keras has slower, test-time augmentation, and what most networks here repeat."""
 
 import keras
 import tensorflow as tf
 
 
-@keras.saving.register_keras_serializable(package="common")
-class ResNetPreprocessing(keras.layers.Layer):
-    """RGB images in 0..255 as ResNet50's weights want them: BGR, ImageNet's mean taken off.
-
-    Shapes: (batch, height, width, 3) to the same, float32.
-
-    Source: ``keras.applications.resnet.preprocess_input``.
-    """
-
-    def __init__(self, **options):
-        super().__init__(**{**options, "dtype": "float32"})
-
-    def call(self, images):
-        return keras.applications.resnet.preprocess_input(images)
-
-
-@keras.saving.register_keras_serializable(package="common")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch normalisation over the last axis, computed by TensorFlow's fused kernel.
 
     Keras 3 builds the same numbers from elementwise operations; the one kernel (oneDNN, cuDNN)
-    reads and writes the activations fewer times. Arguments, weights and saved files are those of
-    ``keras.layers.BatchNormalization``.
+    reads and writes the activations fewer times. Arguments and weights are those of
+    ``keras.layers.BatchNormalization``, which takes its place in saved files (``portable``).
 
     Shapes: (batch, features) or (batch, height, width, channels), float32 or bfloat16; any other
     shape or axis, masks, ``synchronized`` and ``renorm`` go the way of Keras.
@@ -67,8 +50,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         statistic.assign(statistic * self.momentum + value * (1.0 - self.momentum))
 
 
-@keras.saving.register_keras_serializable(package="common")
-class FlipAverage(keras.Model):
+class WithTestTimeAugmentation(keras.Model):
     """A network of images whose output, outside of training, is the mean over each image and its mirror image.
 
     Arguments are those of ``keras.Model``, with one input (batch, height, width, channels) and one output.
@@ -86,3 +68,25 @@ class FlipAverage(keras.Model):
 def activate(x):
     """Batch normalisation, then ReLU; the shape stays."""
     return keras.layers.ReLU()(FusedBatchNormalization()(x))
+
+
+def with_normalization(model: keras.Model, kind: type[keras.layers.BatchNormalization]) -> keras.Model:
+    """The network, and its weights, with this kind of batch normalisation in place of any other."""
+
+    def replace(layer):
+        is_normalization = isinstance(layer, keras.layers.BatchNormalization)
+        return (kind if is_normalization else type(layer)).from_config(layer.get_config())
+
+    plain = keras.Model(model.input, model.output, name=model.name)
+    clone = keras.models.clone_model(plain, clone_function=replace, recursive=True)
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+def portable(model: keras.Model) -> keras.Model:
+    """The network of Keras's own layers alone, to be saved and loaded anywhere: the same outputs but for rounding."""
+    clone = with_normalization(model, keras.layers.BatchNormalization)
+    if not isinstance(model, WithTestTimeAugmentation):
+        return clone
+    images = keras.Input(model.input.shape[1:])
+    return keras.Model(images, keras.layers.Average(dtype="float32")([clone(images), clone(keras.ops.flip(images, 2))]))

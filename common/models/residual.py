@@ -11,21 +11,24 @@ def residual(
     *,
     shortcuts: bool = True,
     widths: tuple[int, int] = (32, 64),
-    modules: int = 1,
-    module: str = "plain",
+    blocks: int = 1,
+    block: str = "plain",
+    dropout: float = 0.5,
 ) -> Model:
-    """Two stages of a 5×5 convolution and residual modules, then two fully connected layers.
+    """Two stages of a 5×5 convolution and residual blocks, then two fully connected layers.
 
-    A module's output is added to its input (He et al. 2015, arXiv:1512.03385); as the report has it,
+    A block's output is added to its input (He et al. 2015, arXiv:1512.03385); as the report has it,
     batch normalisation and ReLU follow the addition.
 
     Args:
-        input_shape: (height, width, channels), at least 4×4; for self-calibrated modules multiples of 8.
+        input_shape: (height, width, channels), at least 4×4; for self-calibrated blocks multiples of 8.
         classes: number of outputs.
         shortcuts: False leaves the additions out: the plain, wide network.
         widths: channels of the first and of the second stage.
-        modules: residual modules a stage.
-        module: a key of ``MODULES``.
+        blocks: residual blocks a stage.
+        block: a key of ``BLOCKS``.
+        dropout: rate before the last layer; before the first fully connected layer it is half of it. 0 leaves the
+            layers out.
 
     Returns:
         A model from float images (batch, height, width, channels) to logits (batch, classes) in
@@ -36,17 +39,21 @@ def residual(
     x = inputs
     for filters in widths:
         x = activate(_convolve(x, filters, 5))
-        for _ in range(modules):
+        for _ in range(blocks):
             shortcut = x
-            x = MODULES[module](x)
+            x = BLOCKS[block](x)
             if shortcuts:
                 x = layers.Add()([x, shortcut])
             x = activate(x)
         x = layers.MaxPooling2D(2)(x)
-    x = layers.Flatten()(layers.Dropout(0.25)(x))
+
+    def drop(x, rate):
+        return layers.Dropout(rate)(x) if rate else x
+
+    x = layers.Flatten()(drop(x, dropout / 2))
     x = activate(layers.Dense(512)(x))
     # Logits stay in float32 under mixed precision, so that the loss does.
-    outputs = layers.Dense(classes, dtype="float32")(layers.Dropout(0.5)(x))
+    outputs = layers.Dense(classes, dtype="float32")(drop(x, dropout))
     return Model(inputs, outputs)
 
 
@@ -90,4 +97,4 @@ def _calibrate(x):
     return layers.Concatenate()([_convolve(gated, half, 3), _convolve(plain, half, 3)])
 
 
-MODULES = {"plain": _plain, "bottleneck": _bottleneck, "self-calibrated": _self_calibrated}
+BLOCKS = {"plain": _plain, "bottleneck": _bottleneck, "self-calibrated": _self_calibrated}

@@ -1,0 +1,37 @@
+"""From a data set and what is wanted of it to its images, checked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.datasets.image_data import DataSet, ImageData
+from common.errors import UserError
+
+
+def load(
+    dataset: DataSet, data_dir: Path, classes: tuple[int, ...], limit: int | None, options: Mapping[str, Any]
+) -> ImageData:
+    """The chosen classes of a data set, relabelled 0, 1, ..., at most ``limit`` training images per class.
+
+    Args:
+        options: the values of the data set's own flags.
+
+    Raises:
+        UserError: a class without images, no data, or damaged data.
+    """
+    if data_dir.exists() and not data_dir.is_dir():
+        raise UserError(f"--data-dir {data_dir} is a file; give a folder")
+    data = dataset.load(data_dir, classes, options)
+    if max(classes) >= len(data.class_names):
+        raise UserError(
+            f"{dataset.name} in {data_dir} has the classes 0..{len(data.class_names) - 1}; "
+            "choose from them with --classes"
+        )
+    data = data.select(classes)
+    for label, (train, test) in enumerate(zip(*data.images_per_class())):
+        if not train or not test:
+            raise UserError(
+                f"class {classes[label]} ({data.class_names[label]}) has {train} training and {test} test images "
+                f"in {data_dir}; choose others with --classes"
+            )
+    return data.limit(limit) if limit else data

@@ -1,0 +1,132 @@
+"""Files and folders that are whole or not there, each made by one process at a time."""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import filelock
+
+from common.errors import UserError
+
+NUMBERS = re.compile(r"\[\s+((?:-?[\d.]+(?:e[-+]?\d+)?,\s+)*-?[\d.]+(?:e[-+]?\d+)?)\s+\]")
+
+
+def atomic_write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Calls ``write`` with a binary file and puts what it wrote at ``path`` in one step.
+
+    Raises:
+        OSError: the disk takes no more, say; ``path`` is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except Exception:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_json(path: Path, value) -> None:
+    """Indented JSON in one step; numbers read back exactly, and lists of numbers stand on a line."""
+    text = NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", json.dumps(value, indent=2, ensure_ascii=False))
+    atomic_write(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the name of ``folder`` at the end; after an error nothing is left."""
+    temporary = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)  # as a kill left it
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Keeps other processes out of the blocks that lock the same path, until this one or its process ends.
+
+    Args:
+        path: a file or folder, which need not exist; its parent is made.
+        busy: what to say if another process is there; without it, wait for that process.
+
+    Raises:
+        UserError: another process is there, or the file system has no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if busy is None else 0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(f"{busy}") from None
+    except NotImplementedError as error:
+        raise UserError(f"{path.parent} is on a file system without locks ({error}); choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def make_once(path: Path, make: Callable[[], Any]) -> None:
+    """Calls ``make`` if nothing is at ``path``; of several processes that want it, one makes it for all."""
+    if not path.exists():
+        with locked(path):
+            if not path.exists():
+                make()
+
+
+def extract(archive: Path, prefix: str, folder: Path, required: tuple[str, ...] = ()) -> None:
+    """The files below ``prefix/`` in a tar archive, into a folder that appears whole or not at all.
+
+    Args:
+        required: files that must be among them, relative to the prefix; none: at least one file.
+
+    Raises:
+        UserError: the archive is damaged, holds a link, a device or a path that leaves the folder, or lacks a file.
+    """
+    try:
+        with atomic_folder(folder) as temporary, tarfile.open(archive) as tar:
+            for member in tar:
+                path = PurePosixPath(member.name)
+                pieces = [piece for piece in path.parts if piece != "."]
+                leaves = path.is_absolute() or ".." in pieces or set(member.name) & set("\\:")  # the last on Windows
+                if leaves or not (member.isfile() or member.isdir()):
+                    raise UserError(f"{archive} holds {member.name}, which no data set needs; get it from elsewhere")
+                if not member.isfile() or pieces[:1] != [prefix] or pieces[-1].startswith("._"):
+                    continue
+                target = temporary.joinpath(*pieces[1:])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with tar.extractfile(member) as source, open(target, "wb") as file:  # type: ignore[union-attr]
+                    shutil.copyfileobj(source, file)
+            while tar.fileobj.read(1 << 20):  # type: ignore[union-attr]  # to the end, where the checksum stands
+                pass
+            missing = [name for name in required if not (temporary / name).is_file()]
+            if missing or not any(temporary.iterdir()):
+                raise tarfile.TarError(f"no {prefix}/{missing[0] if missing else ''} in it")
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
+        raise UserError(f"{archive} is not whole ({error}); delete it, it is downloaded again") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

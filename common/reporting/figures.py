@@ -1,0 +1,135 @@
+"""Every figure of a run. Reads run folders, never models; draws without a screen.
+
+A new figure is a function and its name in FIGURES; finished runs get it without training again.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from common.files import atomic_write
+from common.reporting.run_folder import Run
+
+TRAINING, VALIDATION = "#0072B2", "#D55E00"  # safe for the colour-blind (Wong 2011, Nature Methods 8, 441)
+NAMED_CLASSES = 50  # up to here a confusion matrix has room for names
+METRICS = {"loss": "Loss (cross-entropy)", "accuracy": "Accuracy"}
+
+
+def loss(run: Run) -> Figure:
+    """Training and validation loss against epochs, as in the report's figures."""
+    return _history(run, "loss")
+
+
+def accuracy(run: Run) -> Figure:
+    """Training and validation accuracy against epochs, as in the report's figures."""
+    return _history(run, "accuracy")
+
+
+def confusion_matrix(run: Run) -> Figure:
+    """Rows: true class; columns: predicted class; colour: the fraction of the row."""
+    matrix = np.array(run.per_class["confusion_matrix"], float)
+    names = [_plain(name) for name in run.config["dataset"]["classes"]]
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(matrix / matrix.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="Fraction of the true class", shrink=0.8)
+    if len(names) <= NAMED_CLASSES:
+        size = 10 if len(names) <= 30 else 7
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set(title=f"{_title(run)}: test images", xlabel="Predicted class", ylabel="True class")
+    return figure
+
+
+FIGURES: dict[str, Callable[[Run], Figure]] = {
+    "loss": loss,
+    "accuracy": accuracy,
+    "confusion_matrix": confusion_matrix,
+}
+
+
+def draw(run: Run, again: bool) -> None:
+    """Draws a run's figures into its folder: all of them again, or those that are missing.
+
+    A figure that fails is a warning: no figure costs a trained run.
+    """
+    for name, make in FIGURES.items():
+        path = run.folder / f"{name}.png"
+        if again or not path.exists():
+            _save(lambda make=make: make(run), path)
+
+
+def draw_comparison(runs: Sequence[Run], folder: Path, again: bool) -> None:
+    """Several runs in one plot for each metric: thin lines training, thick lines validation."""
+    for metric in METRICS:
+        path = folder / f"comparison-{metric}-seed-{runs[0].seed}.png"
+        if again or not path.exists():
+            _save(lambda metric=metric: _comparison(runs, metric), path)
+
+
+def _comparison(runs: Sequence[Run], metric: str) -> Figure:
+    names = " against ".join(_plain(run.name) for run in runs)
+    figure, axes = _epoch_axes(metric, f"{_plain(runs[0].dataset)}: {names}, seed {runs[0].seed}")
+    for color, run in zip((TRAINING, VALIDATION, "#009E73", "#CC79A7"), runs):
+        epochs = [row["epoch"] for row in run.history]
+        for key, split, width in ((metric, "training", 0.8), (f"val_{metric}", "validation", 2.8)):
+            axes.plot(
+                epochs,
+                [row[key] for row in run.history],
+                color=color,
+                linewidth=width,
+                marker="." if len(epochs) == 1 else None,
+                label=f"{_plain(run.name)}, {split}",
+            )
+    axes.legend()
+    return figure
+
+
+def _history(run: Run, metric: str) -> Figure:
+    figure, axes = _epoch_axes(metric, _title(run))
+    epochs = [row["epoch"] for row in run.history]
+    validation = [row[f"val_{metric}"] for row in run.history]
+    marker = "." if len(epochs) == 1 else None
+    smoothing = run.config["experiment"].get("label_smoothing")
+    of_training = f"Training (labels smoothed by {smoothing:g})" if smoothing and metric == "loss" else "Training"
+    axes.plot(epochs, [row[metric] for row in run.history], color=TRAINING, marker=marker, label=of_training)
+    axes.plot(epochs, validation, "--", color=VALIDATION, marker=marker, label="Validation")
+    evaluated = run.evaluated_epoch
+    axes.plot(evaluated, validation[evaluated - 1], "o", color=VALIDATION, label=f"Evaluated epoch: {evaluated}")
+    axes.legend()
+    return figure
+
+
+def _title(run: Run) -> str:
+    """What every figure of a run is headed with; long names go on in a second line."""
+    name = _plain(run.name)
+    return f"{_plain(run.dataset)}: {run.script}, {name},{chr(10) if len(name) > 24 else ' '}seed {run.seed}"
+
+
+def _plain(text: str) -> str:
+    """The text without what matplotlib would set as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _epoch_axes(metric: str, heading: str):
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(heading, fontsize=12 if len(heading) <= 60 else 9, wrap=True)
+    axes.set(xlabel="Epoch", ylabel=METRICS[metric])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _save(make: Callable[[], Figure], path: Path) -> None:
+    try:
+        with matplotlib.rc_context(matplotlib.rcParamsDefault):
+            figure = make()
+            atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=100))
+    except Exception as error:  # whatever matplotlib, a font or the disk makes of it
+        print(f"warning: {path} was not drawn ({' '.join(str(error).split())}); --redraw tries again", file=sys.stderr)

@@ -1,0 +1,224 @@
+"""Run folders: written whole or not at all, by one process at a time, and read back.
+
+A run is prepared in a hidden folder beside its own (``.seed-0.partial``) that takes the final name
+when everything is in it, so a reader sees all of a run or nothing. Figures come last: they are drawn
+from the finished folder, and can be drawn again at any time.
+"""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import locked, write_json
+
+CHECKPOINT = ".checkpoint"  # in a run's folder until the run is finished: what training resumes from
+SHOWN_DIFFERENCES = 4
+HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+BEFORE_FINGERPRINTS = "before fingerprints"  # in place of the code's fingerprint, in runs older than it
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read back from its folder: the contents of its text files.
+
+    Attributes:
+        folder: ``OUTPUT/DATASET/SCRIPT/NAME/seed-N``.
+        config: everything that decides the result.
+        history: a row an epoch, with the keys ``HISTORY_FIELDS``.
+        metrics: of the evaluated weights, on the test and on the validation images.
+        per_class: ``accuracy`` (classes,) and ``confusion_matrix`` (classes, classes; rows: true class).
+        timing: seconds and memory.
+        environment: a row for each process that worked on the run.
+    """
+
+    folder: Path
+    config: dict
+    history: list[dict]
+    metrics: dict
+    per_class: dict
+    timing: dict
+    environment: list[dict]
+
+    @property
+    def script(self) -> str:
+        return self.config["script"]
+
+    @property
+    def variant(self) -> str:
+        return self.config["variant"]
+
+    @property
+    def name(self) -> str:
+        """The variant's name and, behind commas, the settings that differ from its own."""
+        return self.config["name"]
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def dataset(self) -> str:
+        return self.config["dataset"]["name"]
+
+    @property
+    def not_comparable(self) -> str | None:
+        """Why the run does not compare with the report; None if it does: the report's own images, whole."""
+        return self.config["dataset"]["not_comparable"]
+
+    @property
+    def evaluated_epoch(self) -> int:
+        """The epoch, from 1, whose weights were evaluated: the best if the run stopped early, else the last."""
+        return self.metrics["evaluated_epoch"]
+
+
+def read_run(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        UserError: the folder does not hold a whole run.
+    """
+    try:
+        config, metrics, per_class, timing, environment = (
+            json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            for name in ("config", "metrics", "per_class", "timing", "environment")
+        )
+        return Run(folder, config, read_history(folder / "history.csv"), metrics, per_class, timing, environment)
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, RecursionError) as error:
+        raise UserError(f"{folder} does not hold a whole run ({error}); use --force to train it again") from error
+
+
+def find_runs(output: Path) -> list[Path]:
+    """The folders of the finished runs below an output folder, sorted."""
+    return sorted(path.parent for path in output.glob("*/*/*/seed-*/metrics.json"))
+
+
+def write_history(path: Path, history: list[dict]) -> None:
+    """``history.csv``; floats are written so that they read back exactly."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, HISTORY_FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def read_history(path: Path) -> list[dict]:
+    """The rows of ``history.csv`` as numbers."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            {name: int(row[name]) if name == "epoch" else float(row[name]) for name in HISTORY_FIELDS}
+            for row in csv.DictReader(file)
+        ]
+
+
+class RunFolder:
+    """Where one run goes: ``OUTPUT/DATASET/SCRIPT/NAME/seed-N``."""
+
+    def __init__(self, output: Path, dataset: str, script: str, name: str, seed: int):
+        self.path = output / dataset / script / name / f"seed-{seed}"
+        self.partial = self.path.with_name(f".{self.path.name}.partial")
+        self.checkpoint = self.partial / CHECKPOINT
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from writing this run, until the block or the process ends.
+
+        Raises:
+            UserError: another process is writing it now.
+        """
+        with locked(self.path, busy=f"another process is writing {self.path}; wait for it or stop it"):
+            yield
+
+    def finished(self, config: dict) -> Run | None:
+        """The finished run of this configuration, if it is there.
+
+        Raises:
+            UserError: a run of another configuration is there, finished or not.
+        """
+        folder, state = (self.path, "a finished") if self.path.exists() else (self.partial, "an unfinished")
+        found = _read_config(folder)
+        if found is not None and found != config:
+            raise UserError(
+                f"{self.path} holds {state} run that differs: {_list_differences(found, config)}. "
+                "Keep it and give another --output, or train it again in its place with --force"
+            )
+        if not self.path.exists():
+            return None
+        (self.path / CHECKPOINT).unlink(missing_ok=True)  # a kill just after the rename leaves it
+        return read_run(self.path)
+
+    def begin(self, config: dict) -> None:
+        """Makes the partial folder, or keeps the one of the same configuration that an interrupted run left."""
+        if self.partial.exists():
+            if _read_config(self.partial) == config:
+                return
+            self.discard()
+        self.partial.mkdir()
+        write_json(self.partial / "config.json", config)
+
+    def add_environment(self, row: dict) -> None:
+        """Writes down a process that works on the run from now on."""
+        path = self.partial / "environment.json"
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        write_json(path, [*rows, row])
+
+    def discard(self) -> None:
+        """Removes what an unfinished run left."""
+        shutil.rmtree(self.partial)
+
+    def publish(self) -> Run:
+        """Gives the partial folder the run's name; a run that was there goes once the new one is in place."""
+        old = self.path.with_name(f".{self.path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.path.exists():
+            os.rename(self.path, old)
+        os.rename(self.partial, self.path)
+        (self.path / CHECKPOINT).unlink(missing_ok=True)  # not before the rename: until then a killed run needs it
+        shutil.rmtree(old, ignore_errors=True)
+        return read_run(self.path)
+
+
+def _read_config(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}); remove {folder}") from error
+
+
+def _list_differences(found: dict, asked: dict) -> str:
+    """What differs, the code's files in one phrase, the rest setting by setting."""
+    phrases = []
+    if files := changed_files(found.get("code"), asked.get("code")):
+        phrases.append(f"its code has changed since, in {' and '.join(files)}")
+    found, asked = ({key: value for key, value in config.items() if key != "code"} for config in (found, asked))
+    phrases += _differences(found, asked)
+    more = f"; and {len(phrases) - SHOWN_DIFFERENCES} more" if len(phrases) > SHOWN_DIFFERENCES else ""
+    return "; ".join(phrases[:SHOWN_DIFFERENCES]) + more
+
+
+def changed_files(found: Any, asked: Any) -> list[str]:
+    """The files in which two fingerprints of code differ; a fingerprint that is none counts as one file."""
+    if not (isinstance(found, dict) and isinstance(asked, dict)):
+        return [] if found == asked else [f"files unknown ({found})"]
+    return sorted(file for file in {*found, *asked} if found.get(file) != asked.get(file))
+
+
+def _differences(found: Any, asked: Any, name: str = "") -> list[str]:
+    """What differs between two configurations, one phrase for each setting."""
+    if isinstance(found, list) and isinstance(asked, list):
+        found, asked = dict(enumerate(found)), dict(enumerate(asked))
+    if isinstance(found, dict) and isinstance(asked, dict):
+        names = list(found) + [key for key in asked if key not in found]
+        return [
+            phrase
+            for key in names
+            for phrase in _differences(found.get(key), asked.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if found == asked else [f"{name} is {json.dumps(found)} there, {json.dumps(asked)} here"]

@@ -1,0 +1,1 @@
+"""Gradient descent for any network: optimizers, schedules, fit, checkpoints."""

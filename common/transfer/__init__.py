@@ -1,0 +1,1 @@
+"""Transfer learning: pretrained weights, features on disk, linear classifiers, fine-tuning in stages."""

@@ -1,0 +1,60 @@
+"""The pretrained weights of ResNet50: downloaded, from a file, or drawn."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from common.errors import UserError
+
+
+@lru_cache(maxsize=1)
+def read_weights(weights: str) -> dict[str, np.ndarray]:
+    """The arrays of ``Model.get_weights``, in its order, by their paths, such as "conv1_conv/kernel".
+
+    Args:
+        weights: "imagenet" (downloaded and checked by Keras), "none" (drawn, always the same), or
+            the path of a ``.weights.h5`` file of the network without its output layer.
+
+    Raises:
+        UserError: no download, a file that does not fit, or values that are not numbers; the error names the layer.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        if weights == "none":
+            keras.utils.set_random_seed(0)
+        try:
+            downloaded = "imagenet" if weights == "imagenet" else None
+            model = keras.applications.ResNet50(include_top=False, weights=downloaded)
+        except Exception as error:  # get_file raises bare Exceptions
+            raise UserError(f"no weights of ResNet50 ({error}); give a file with --weights, or none") from error
+        if weights not in ("imagenet", "none"):
+            _load(model, Path(weights))
+        arrays = {weight.path: array for weight, array in zip(model.weights, model.get_weights())}
+        for path, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise UserError(f"--weights {weights}: {path} holds values that are not numbers; get the file again")
+        return arrays
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _load(model: keras.Model, path: Path) -> None:
+    if not path.name.endswith(".weights.h5"):
+        raise UserError(f"--weights {path}: the name of a file of weights ends with .weights.h5")
+    try:
+        model.load_weights(path)
+    except Exception as error:  # h5py and Keras raise many kinds
+        raise UserError(f"--weights {path} does not fit ResNet50 without its output layer: {error}") from error
+
+
+@lru_cache(maxsize=1)
+def weights_sha256(weights: str) -> str:
+    """A fingerprint of all weights that ``read_weights`` gives, in hexadecimal."""
+    digest = hashlib.sha256()
+    for array in read_weights(weights).values():
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,215 @@
+"""One experiment, one seed, in memory: data -> model -> fit -> evaluation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import softmax
+
+from common.datasets.image_data import DataSet, ImageData
+from common.experiment import PRECISIONS, Experiment, FineTuning, GradientDescent, LinearClassifier
+from common.fingerprint import code_fingerprint
+from common.models import NETWORKS, resnet50
+from common.models.build import build, check_switches
+from common.pipeline import Normalization, TrainingBatches, evaluation_batches, split
+from common.reporting.metrics import evaluate
+from common.training.checkpoint import Training
+from common.training.fit import best_epoch, fit, free_memory
+from common.training.optimizers import make_optimizer
+from common.transfer import features, fine_tuning, linear
+from common.transfer.weights import read_weights
+
+HEAD_OF_FEATURES = LinearClassifier("logistic", (3e-3, 1e-2, 3e-2))  # what --initial-head logistic begins with
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is trained on what.
+
+    Attributes:
+        data: the images, whole; statistics come from the training split alone.
+        training, validation: int, which of the training images are trained on and which are held out.
+        precision: a key of ``common.experiment.PRECISIONS``.
+        weights: the backbone's, as ``common.transfer.weights.read_weights`` takes them.
+        data_options: the values of the data set's flags.
+        features_folder: where features of the frozen backbone are kept.
+        quiet: no progress bars.
+    """
+
+    experiment: Experiment
+    data: ImageData
+    training: np.ndarray
+    validation: np.ndarray
+    normalization: Normalization
+    seed: int
+    precision: str
+    weights: str
+    data_options: Mapping[str, Any]
+    features_folder: Path
+    quiet: bool
+
+    def features(self, kind: str) -> ImageData:
+        """The data with features of the frozen backbone in place of the images."""
+        return features.load(
+            self.data,
+            kind,
+            self.features_folder,
+            weights=self.weights,
+            precision=self.precision,
+            quiet=self.quiet,
+            data_options=self.data_options,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial leaves: the model with the evaluated weights, how it came to them, and what they are worth."""
+
+    model: keras.Model
+    training: Training
+    metrics: dict
+    per_class: dict
+    probabilities: np.ndarray
+
+
+def make_trial(experiment: Experiment, data: ImageData, seed: int, **options) -> Trial:
+    """A trial with its split and its normalisation.
+
+    Raises:
+        UserError: too few images to split.
+    """
+    training, validation = split(data.train_labels, experiment.validation_fraction, seed)
+    if experiment.normalize is None:  # features, or a backbone with a preprocessing of its own
+        normalization = Normalization.none()
+    elif experiment.normalize:
+        normalization = Normalization.of(data.train_images[training])
+    else:
+        normalization = Normalization.to_unit_range()
+    return Trial(experiment, data, training, validation, normalization, seed, **options)
+
+
+def build_network(experiment: Experiment, image_shape: tuple[int, ...], classes: int) -> keras.Model:
+    """The experiment's network, not yet trained, for images of this shape or for features of them."""
+    shape = resnet50.feature_shape(experiment.features, image_shape) if experiment.features else image_shape
+    return build(experiment.network, shape, classes, experiment.network_switches(), experiment.test_time_augmentation)
+
+
+def check(experiment: Experiment) -> None:
+    """Raises UserError if the network has not one of the experiment's switches, or Keras not its optimizer."""
+    check_switches(experiment.network, experiment.network_switches())
+    if isinstance(experiment.learning, GradientDescent):
+        make_optimizer(experiment.learning, experiment.learning.learning_rate, steps=100)
+
+
+def run_trial(trial: Trial, checkpoint: Path, verbose: int) -> Outcome:
+    """Trains, from ``checkpoint`` if it exists, and evaluates.
+
+    Raises:
+        common.training.fit.Diverged: the loss is not a number any more.
+        UserError: images, weights or switches that cannot be used.
+    """
+    experiment, data = trial.experiment, trial.data
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(trial.seed)
+    keras.config.set_dtype_policy(PRECISIONS[trial.precision])
+    classes = len(data.class_names)
+    model = build_network(experiment, data.train_images.shape[1:], classes)
+    inputs = trial.features(experiment.features) if experiment.features else data
+    learning = experiment.learning
+    batches = TrainingBatches(
+        inputs.train_images[trial.training],
+        data.train_labels[trial.training],
+        classes,
+        trial.normalization,
+        batch_size=getattr(learning, "batch_size", len(trial.training)),
+        augment=bool(experiment.augment),
+        seed=trial.seed,
+        label_smoothing=getattr(learning, "label_smoothing", 0.0),
+        accumulate=getattr(learning, "accumulate", 1),
+    )
+    validation = evaluation_batches(
+        inputs.train_images[trial.validation], data.train_labels[trial.validation], classes, trial.normalization
+    )
+    training = LEARNERS[type(learning)].learn(trial, model, batches, validation, checkpoint, verbose)
+    free_memory()
+    test = evaluation_batches(inputs.test_images, data.test_labels, classes, trial.normalization)
+    logits = model.predict(test, verbose=0).astype(np.float32)
+    metrics, per_class = evaluate(logits, data.test_labels)
+    best = best_epoch(training.history)
+    evaluated = len(training.history) if getattr(learning, "patience", None) is None else best
+    row = training.history[evaluated - 1]
+    metrics |= {
+        "val_loss": row["val_loss"],
+        "val_accuracy": row["val_accuracy"],
+        "epochs": len(training.history),
+        "best_epoch": best,
+        "evaluated_epoch": evaluated,
+        "parameters": model.count_params(),
+        **training.chosen,
+    }
+    return Outcome(model, training, metrics, per_class, softmax(logits, axis=1))
+
+
+def _descend(trial, model, batches, validation, checkpoint, verbose) -> Training:
+    return fit(model, trial.experiment.learning, batches, validation, checkpoint, verbose)
+
+
+def _fine_tune(trial, model, batches, validation, checkpoint, verbose) -> Training:
+    learning = trial.experiment.learning
+    trial.data.train_images.verify()
+    trial.data.test_images.verify()
+    if not checkpoint.exists():
+        model.get_layer(fine_tuning.BACKBONE).set_weights(list(read_weights(trial.weights).values()))
+        if learning.initial_head == "logistic":
+            pooled = trial.features("pooled").train_images[trial.training]
+            kernel, bias, _ = linear.fit_classifier(HEAD_OF_FEATURES, np.asarray(pooled), batches.labels, trial.seed)
+            model.layers[-1].set_weights([kernel, bias])
+    features.feature_extractor.cache_clear()  # the training needs the memory of both
+    read_weights.cache_clear()
+    # Several forward passes of a backbone beside each other would take gigabytes: one step an execution.
+    phases = fine_tuning.phases(learning)
+    return fit(model, learning, batches, validation, checkpoint, verbose, phases, steps_per_execution=1)
+
+
+def _fit_classifier(trial, model, batches, validation, checkpoint, verbose) -> Training:
+    return linear.fit(model, trial.experiment.learning, batches, validation)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """How a kind of learning is carried out: a function, and the modules that decide what comes out of it."""
+
+    learn: Callable[[Trial, keras.Model, TrainingBatches, tf.data.Dataset, Path, int], Training]
+    modules: tuple[str, ...]
+
+
+LEARNERS: dict[type, Learner] = {
+    GradientDescent: Learner(_descend, ("common.training.fit",)),
+    FineTuning: Learner(_fine_tune, ("common.training.fit", "common.transfer.fine_tuning", "common.transfer.weights")),
+    LinearClassifier: Learner(_fit_classifier, ("common.transfer.linear",)),
+}
+
+
+def code_of(experiment: Experiment, dataset: DataSet) -> dict[str, str]:
+    """The fingerprint of the code that decides the experiment's result, by file (``common.fingerprint``)."""
+    learning = experiment.learning
+    of_features = ("common.transfer.features",) if experiment.features else ()
+    of_head = ("common.transfer.linear", "common.transfer.features") if hasattr(learning, "initial_head") else ()
+    return code_fingerprint(
+        [
+            NETWORKS[experiment.network].__module__,
+            dataset.load.__module__,
+            *LEARNERS[type(learning)].modules,
+            *of_features,
+            *of_head,
+            "common.datasets.loading",
+            "common.models.build",
+            "common.pipeline",
+            "common.reporting.metrics",
+        ],
+        alone=["common.trial"],
+    )
