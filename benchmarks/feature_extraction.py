@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common import tensorflow_setup  # noqa: E402
+from common import environment, tensorflow_setup  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.experiment import PRECISIONS  # noqa: E402
 
@@ -39,17 +39,18 @@ def measure(arguments, precision: str) -> dict[str, list[float]]:
 
     from common.models import resnet50
     from common.pipeline import evaluation_batch_size, without_autotune
+    from common.transfer.weights import read_weights
 
     count = STOCK_BATCH_SIZE * arguments.batches
     images = np.random.default_rng(0).uniform(0, 255, (count, SIZE, SIZE, 3)).astype(np.float32)
-    weights = resnet50.read_weights(arguments.weights)
+    weights = read_weights(arguments.weights)
     dtype = tf.bfloat16 if precision == "bfloat16" else tf.float32
     network = resnet50.frozen(weights, dtype)
     keras.config.set_dtype_policy(PRECISIONS[precision])
     stock = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), pooling="avg")
     stock.set_weights(list(weights.values()))
     inputs = keras.applications.resnet.preprocess_input(images.copy())
-    matrix = tf.cast(tf.random.stateless_normal((MATRIX, MATRIX), [0, 0]), dtype)
+    matrix = tf.cast(tf.random.stateless_normal((MATRIX, MATRIX), (0, 0)), dtype)
     multiply = tf.function(tf.matmul)
 
     batch_size = evaluation_batch_size((SIZE, SIZE, 3))
@@ -74,17 +75,24 @@ def measure(arguments, precision: str) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--weights", default="none", help="imagenet, a file, or none (default: none)")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--batches", type=int, choices=range(1, 17), metavar="N", default=4,
-                        help="batches of 64 images a turn (default: 4)")
-    parser.add_argument("--turns", type=int, choices=range(1, 101), metavar="N", default=5,
-                        help="counted turns (default: 5)")
+    parser.add_argument(
+        "--batches",
+        type=int,
+        choices=range(1, 17),
+        metavar="N",
+        default=4,
+        help="batches of 64 images a turn (default: 4)",
+    )
+    parser.add_argument(
+        "--turns", type=int, choices=range(1, 101), metavar="N", default=5, help="counted turns (default: 5)"
+    )
     parser.add_argument("--json", type=Path, default=Path("feature_extraction.json"), help="where the rates go")
     arguments = parser.parse_args()
 
-    device = tensorflow_setup.configure()
+    device = f"{tensorflow_setup.configure()}, {environment.processor()}"
     print(f"ResNet50, {SIZE}×{SIZE}, {device}, medians of {arguments.turns} turns\n")
     print("| precision | suite, images/s | stock predict | suite ÷ stock | suite, GFLOP/s | matmul | of matmul |")
     print("|---|---|---|---|---|---|---|", flush=True)

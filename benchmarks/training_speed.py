@@ -32,15 +32,19 @@ sys.path.insert(0, str(ROOT))
 
 import bonus_residual  # noqa: E402
 import ex2_improvements  # noqa: E402
-from common import datasets, tensorflow_setup  # noqa: E402
+from common import environment, tensorflow_setup  # noqa: E402
+from common.datasets import DATASETS  # noqa: E402
+from common.datasets.loading import load  # noqa: E402
 from common.errors import UserError  # noqa: E402
-from common.experiment import PRECISIONS  # noqa: E402
+from common.experiment import PRECISIONS, GradientDescent  # noqa: E402
 
 NETWORKS = {
     "basenet": ex2_improvements.AUGMENT,
     "improved": ex2_improvements.DROPOUT,
     "residual": bonus_residual.RESIDUAL,
 }
+SMALL_IMAGES = {dataset.name: dataset for dataset in DATASETS["small images"]}
+BATCH_SIZE = 64
 WAYS = ("suite", "stock", "stock, defaults", "convolutions")
 
 
@@ -51,7 +55,8 @@ def prepare(arguments, network: str, precision: str):
     from common.pipeline import split
 
     experiment = NETWORKS[network]
-    data = datasets.load(arguments.dataset, arguments.data_dir, tuple(range(25)), arguments.limit)
+    dataset = SMALL_IMAGES[arguments.dataset]
+    data = load(dataset, arguments.data_dir, dataset.default_classes, arguments.limit, {})
     keras.config.set_dtype_policy(PRECISIONS[precision])
     keras.utils.set_random_seed(0)
     return experiment, data, split(data.train_labels, experiment.validation_fraction, seed=0)
@@ -59,16 +64,17 @@ def prepare(arguments, network: str, precision: str):
 
 def suite_epochs(arguments, network: str, precision: str):
     """A function that trains one more epoch the way of this suite."""
-    from common import models, training
     from common.pipeline import Normalization, TrainingBatches, evaluation_batches
+    from common.training.fit import Phase, compile_model
+    from common.trial import build_network
 
     experiment, data, (train, validation) = prepare(arguments, network, precision)
     normalization = Normalization.of(data.train_images[train])
-    model = models.build(experiment, data.train_images.shape[1:], 25)
+    model = build_network(experiment, data.train_images.shape[1:], 25)
     batches = TrainingBatches(
-        data.train_images[train], data.train_labels[train], 25, normalization, experiment.batch_size, True, seed=0
+        data.train_images[train], data.train_labels[train], 25, normalization, BATCH_SIZE, True, seed=0
     )
-    training.compile_model(model, experiment, math.ceil(len(train) / experiment.batch_size))
+    compile_model(model, GradientDescent(batch_size=BATCH_SIZE), Phase(arguments.epochs + 1), batches.steps)
     held_out = evaluation_batches(data.train_images[validation], data.train_labels[validation], 25, normalization)
     return lambda number: model.fit(batches.epoch(number), shuffle=False, validation_data=held_out, verbose=0)
 
@@ -76,20 +82,16 @@ def suite_epochs(arguments, network: str, precision: str):
 def stock_epochs(arguments, network: str, precision: str):
     """A function that trains one more epoch the way of the report."""
     import keras
+    import numpy as np
     import tensorflow as tf
 
-    from common import models
-
-    def with_stock_layers(layer):
-        is_normalization = isinstance(layer, keras.layers.BatchNormalization)
-        return (keras.layers.BatchNormalization if is_normalization else type(layer)).from_config(layer.get_config())
+    from common.models.layers import portable
+    from common.trial import build_network
 
     experiment, data, (train, validation) = prepare(arguments, network, precision)
-    model = keras.models.clone_model(
-        models.build(experiment, data.train_images.shape[1:], 25), clone_function=with_stock_layers
-    )
+    model = portable(build_network(experiment, data.train_images.shape[1:], 25))
     model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    images, labels = data.train_images.astype("float32") / 255, keras.utils.to_categorical(data.train_labels, 25)
+    images, labels = np.asarray(data.train_images, "float32") / 255, keras.utils.to_categorical(data.train_labels, 25)
     generator = tf.keras.preprocessing.image.ImageDataGenerator(
         featurewise_center=True,
         featurewise_std_normalization=True,
@@ -100,7 +102,7 @@ def stock_epochs(arguments, network: str, precision: str):
         rotation_range=20,
     )
     generator.fit(images[train])
-    flow = generator.flow(images[train], labels[train], batch_size=experiment.batch_size)
+    flow = generator.flow(images[train], labels[train], batch_size=BATCH_SIZE)
     held_out = (generator.standardize(images[validation]), labels[validation])
     return lambda number: model.fit(flow, validation_data=held_out, verbose=0)
 
@@ -110,20 +112,20 @@ def convolution_epochs(arguments, network: str, precision: str):
     import keras
     import tensorflow as tf
 
-    from common import models
+    from common.trial import build_network
 
     experiment, data, (train, _) = prepare(arguments, network, precision)
-    model = models.build(experiment, data.train_images.shape[1:], 25)
-    steps = math.ceil(len(train) / experiment.batch_size)
+    model = build_network(experiment, data.train_images.shape[1:], 25)
+    steps = math.ceil(len(train) / BATCH_SIZE)
     dtype = tf.bfloat16 if precision == "bfloat16" else tf.float32
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
 
     def random(*shape):
-        return tf.cast(tf.random.stateless_normal(shape, [0, 0]), dtype)
+        return tf.cast(tf.random.stateless_normal(shape, (0, 0)), dtype)
 
     arrays = []
     for layer in convolutions:
-        x, output = (random(experiment.batch_size, *tensor.shape[1:]) for tensor in (layer.input, layer.output))
+        x, output = (random(BATCH_SIZE, *tensor.shape[1:]) for tensor in (layer.input, layer.output))
         arrays.append((x, random(*layer.kernel.shape), output))
 
     @tf.function
@@ -174,9 +176,11 @@ class DefaultsProcess:
         )
 
     def epoch_seconds(self) -> float:
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return float(next(line for line in self.process.stdout if line.startswith("seconds ")).split()[1])
+        questions, answers = self.process.stdin, self.process.stdout
+        assert questions and answers
+        questions.write("\n")
+        questions.flush()
+        return float(next(line for line in answers if line.startswith("seconds ")).split()[1])
 
     def close(self) -> None:
         self.process.communicate()
@@ -203,14 +207,20 @@ def measure(arguments, network: str, precision: str) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", choices=datasets.CLASS_COUNTS["cifar100"], default="cifar100")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dataset", choices=SMALL_IMAGES, default="cifar100")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
     parser.add_argument("--limit", type=int, help="at most N training images a class, for a quick try")
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--epochs", type=int, choices=range(1, 101), metavar="N", default=5,
-                        help="counted epochs of each way (default: 5)")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        choices=range(1, 101),
+        metavar="N",
+        default=5,
+        help="counted epochs of each way (default: 5)",
+    )
     parser.add_argument("--json", type=Path, default=Path("training_speed.json"), help="where the seconds go")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -218,7 +228,7 @@ def main() -> None:
         work(arguments)
         return
 
-    device = tensorflow_setup.configure()
+    device = f"{tensorflow_setup.configure()}, {environment.processor()}"
     print(f"{arguments.dataset}, {device}, median seconds of {arguments.epochs} epochs\n")
     print(
         "| network | precision | suite | stock | stock, defaults | convolutions | stock ÷ suite | defaults ÷ suite "

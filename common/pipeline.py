@@ -98,14 +98,14 @@ class TrainingBatches:
 
     def __post_init__(self):
         self._read = self.images.reader()
-        self._ends = np.cumsum(micro_batch_sizes(len(self.labels), self.batch_size, self.accumulate))
+        self._sizes = micro_batch_sizes(len(self.labels), self.batch_size, self.accumulate)
         spread = self.label_smoothing / self.classes
         self._labels = tf.one_hot(self.labels, self.classes, 1 - self.label_smoothing + spread, spread)
 
     @property
     def steps(self) -> int:
         """Micro-batches an epoch: steps, as ``keras.Model.fit`` counts them."""
-        return len(self._ends)
+        return len(self._sizes)
 
     def epoch(self, number: int) -> tf.data.Dataset:
         """Micro-batches of float32 images and one-hot labels; each image once, the last batch may be smaller."""
@@ -115,16 +115,17 @@ class TrainingBatches:
         )
         numbers = augmentation.draw(count, seed=(self.seed, 2 * number + 1))
 
-        def make_batch(start, end):
-            chosen = order[start:end]
+        def make_batch(chosen, numbers):
             images = self._read(chosen)
             if self.augment:
-                maps = augmentation.affine_maps(numbers[start:end], *self.images.shape[1:3])
+                maps = augmentation.affine_maps(numbers, *self.images.shape[1:3])
                 images = augmentation.transform(images, maps)
             return self.normalization.apply(images), tf.gather(self._labels, chosen)
 
         return without_autotune(
-            tf.data.Dataset.from_tensor_slices(([0, *self._ends[:-1]], self._ends))
+            tf.data.Dataset.from_tensors((order, numbers))
+            .rebatch(tf.constant(self._sizes, tf.int64))
+            .apply(tf.data.experimental.assert_cardinality(self.steps))
             .map(make_batch, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
             .prefetch(PREFETCHED)
         )
