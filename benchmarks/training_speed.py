@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", choices=SMALL_IMAGES, default="cifar100")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
-    parser.add_argument("--limit", type=int, help="at most N training images a class, for a quick try")
+    parser.add_argument("--limit", type=int, help="at most N training images per class, for a quick try")
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument(

@@ -9,8 +9,8 @@ import math
 import tensorflow as tf
 
 ROTATION = math.radians(20)  # at most, to either side
-SHIFT = 0.1  # at most, as a part of the image's side
-ZOOM = (0.8, 1.2)  # each axis on its own; above 1 the picture shrinks
+SHIFT = 0.1  # at most, as a fraction of the image's side
+ZOOM = (0.8, 1.2)  # each axis on its own; above 1 the image shrinks
 DRAWS = 6  # random numbers an image: rotation, two shifts, two zooms, flip
 
 

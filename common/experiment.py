@@ -121,7 +121,7 @@ class Stage:
     """Some epochs of a fine-tuning.
 
     Attributes:
-        last_epoch: from 1; the last stage goes on to the end of the run.
+        last_epoch: from 1; the last stage lasts to the end of the run.
         trainable: which of the backbone's layers learn, beside the head: beginnings of their names.
         learning_rate_multiplier: multiplies the learning rate.
     """

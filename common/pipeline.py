@@ -148,7 +148,7 @@ def micro_batch_sizes(images: int, batch_size: int, accumulate: int) -> list[int
         batches.append(rest)
     elif rest:
         batches[-1] += rest
-    return [len(part) for batch in batches for part in np.array_split(np.arange(batch), accumulate)]
+    return [len(each) for batch in batches for each in np.array_split(np.arange(batch), accumulate)]
 
 
 def evaluation_batch_size(shape: tuple[int, ...]) -> int:

@@ -20,7 +20,7 @@ class Selection:
         variants: names, in the exercise's order.
         settings: by switch, the values it shall have; a run for each combination.
         seeds: a run for each.
-        dataset: and which of its images: ``data_dir``, ``classes``, ``limit`` a class, the values of its own flags.
+        dataset: and which of its images: ``data_dir``, ``classes``, ``limit`` per class, the values of its own flags.
         weights: the backbone's.
         output, precision, threads, force, redraw, quiet: as ``common.run.RunOptions``.
         flags: what the command line gave beside variants, settings and seeds, for ``plan``.

@@ -97,8 +97,8 @@ def _read_pickle(path: Path) -> dict:
     return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
 
 
-def _read_images(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (n, 32, 32, 3) and labels int64 (n,) of the file that holds that part of the data."""
+def _read_images(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (n, 32, 32, 3) and labels int64 (n,) of the file of that split, "training" or "testing"."""
     content = _read_pickle(path)
     pixels, labels = content.get("data"), content.get("fine_labels")
     if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)):
@@ -111,10 +111,10 @@ def _read_images(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
         raise _not_cifar(path, f"fine_labels are not {len(pixels)} integers")
     if labels.min() < 0 or labels.max() >= CLASSES:
         raise _not_cifar(path, f"a fine label lies outside 0..{CLASSES - 1}")
-    label = content.get("batch_label", part)
+    label = content.get("batch_label", split)
     label = label.decode("latin1") if isinstance(label, bytes) else str(label)
-    if not label.startswith(part):
-        raise _not_cifar(path, f"it says it is the '{label}', so train and test look swapped")
+    if not label.startswith(split):
+        raise _not_cifar(path, f"its batch_label is '{label}', so train and test look swapped")
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), labels.astype(np.int64)
 
 

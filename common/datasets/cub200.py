@@ -72,7 +72,7 @@ def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
         UserError: a list that is missing or empty, a line of another form, a file that is missing
             or in both lists, a species number without a name.
     """
-    train, test = (_read_list(folder, f"{part}.txt") for part in ("train", "test"))
+    train, test = (_read_list(folder, f"{split}.txt") for split in ("train", "test"))
     if both := sorted(set(train) & set(test)):
         raise UserError(f"{both[0]} is in both lists of {folder / 'lists'}; get the data again")
     species = {}

@@ -5,7 +5,7 @@ import numpy as np
 from common.datasets.image_data import DataSet, ImageArray, ImageData
 
 SIZE = 32
-TRAIN_IMAGES, TEST_IMAGES = 500, 100  # a class
+TRAIN_IMAGES, TEST_IMAGES = 500, 100  # per class
 SEED = 25
 
 

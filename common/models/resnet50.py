@@ -88,7 +88,7 @@ def _folded(weights: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.nd
         if path.endswith("_conv/kernel"):
             name = path.removesuffix("_conv/kernel")
             gamma, beta, mean, variance = (
-                weights[f"{name}_bn/{part}"] for part in ("gamma", "beta", "moving_mean", "moving_variance")
+                weights[f"{name}_bn/{kind}"] for kind in ("gamma", "beta", "moving_mean", "moving_variance")
             )
             scale = gamma / np.sqrt(variance + EPSILON)
             folded[name] = kernel * scale, (weights[f"{name}_conv/bias"] - mean) * scale + beta

@@ -73,7 +73,7 @@ def fit_classifier(
     if span != "passthrough":
         coefficients = coefficients @ span.components_
     if len(coefficients) == 1:  # two classes share one line
-        coefficients, intercept = (np.concatenate([-part, part]) / 2 for part in (coefficients, intercept))
+        coefficients, intercept = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercept))
     kernel = coefficients.T / scaler.scale_[:, None]
     bias = intercept - scaler.mean_ @ kernel
     return kernel.astype(np.float32), bias.astype(np.float32), best.C
