@@ -24,6 +24,8 @@ if hasattr(signal, "SIGTERM"):
     STOPPED[signal.SIGTERM] = 143
 if hasattr(signal, "SIGHUP"):
     STOPPED[signal.SIGHUP] = 129
+if hasattr(signal, "SIGBREAK"):  # Ctrl-Break on Windows
+    STOPPED[signal.SIGBREAK] = 130  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:

@@ -53,10 +53,10 @@ class Component:
         Raises:
             ValueError: the text is none.
         """
+        if not re.fullmatch(r"[A-Za-z][\w-]*(\+[A-Za-z]\w*=[\w.-]+)*", text):
+            raise ValueError(text)
         name, *settings = text.split("+")
         pairs = dict(setting.split("=") for setting in settings)
-        if not re.fullmatch(r"[A-Za-z][\w-]*", name) or not all(map(str.isidentifier, pairs)):
-            raise ValueError(text)
         return cls(name, {key: _from_text(value) for key, value in pairs.items()})
 
 

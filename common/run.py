@@ -82,8 +82,6 @@ def run(
     with folder.locked():
         finished = None if options.force else folder.finished(config)
         if finished is None:
-            if options.force and folder.path.exists() and folder.partial.exists():
-                folder.discard()  # an unfinished run of before the finished one
             folder.begin(config)
             print(f"{folder.path}: training", flush=True)
             finished = _train(this, folder, options)
