@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import sweep
+from common import processes, sweep
 from common.datasets import DATASETS
 from common.datasets.image_data import DataSet
 from common.errors import UserError
@@ -29,7 +29,7 @@ if hasattr(signal, "SIGBREAK"):  # Ctrl-Break on Windows
 
 
 def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
-    """Runs the command line of an exercise and returns 0, or 2 after an error.
+    """Runs the command line of an exercise and returns 0, 1 if one of several runs beside each other failed, or 2.
 
     Bad flags exit with 2, Ctrl-C with 130 and SIGTERM with 143, from here.
     """
@@ -50,13 +50,15 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
             elif arguments.table:
                 print_tables(selection, todo)
             else:
-                sweep.run_all(selection, todo)
+                failed = sweep.run_all(selection, todo)
+                print(end="", flush=True)
+                return 1 if failed else 0
         print(end="", flush=True)
     except BrokenPipeError:  # nobody reads on, as in `... --list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0 if only_tells else 2
     except (UserError, OSError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -65,7 +67,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
     """The flags, each checked by itself; exits with code 2 and one line if they are bad."""
     datasets = DATASETS[exercise.images]
     names = [experiment.name for experiment in exercise.experiments]
-    parser = _Parser(
+    parser = Parser(
         prog=f"{exercise.name}.py",
         usage=f"python {exercise.name}.py [flags]",
         description=exercise.description,
@@ -82,7 +84,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
     )
     add(
         "--seed",
-        type=_argument(lambda text: parse_number(text, int, low=0)),
+        type=argument(lambda text: parse_number(text, int, low=0)),
         nargs="+",
         metavar="N",
         default=[0],
@@ -110,21 +112,21 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
     )
     add(
         "--data-dir",
-        type=_path,
+        type=path,
         metavar="DIR",
-        default=_beside_the_scripts("data"),
+        default=beside_the_scripts("data"),
         help="where the data set is, or is downloaded to (default: data, beside the scripts)",
     )
     add(
         "--classes",
-        type=_argument(_classes),
+        type=argument(_classes),
         metavar="A-B or A,B,...",
         help="labels to use, relabelled 0, 1, ... in this order (default: "
         f"{'; '.join(f'{each.name}: {_classes_text(each.default_classes)}' for each in datasets)})",
     )
     add(
         "--limit",
-        type=_argument(lambda text: parse_number(text, int, low=1)),
+        type=argument(lambda text: parse_number(text, int, low=1)),
         metavar="N",
         help="at most N training images per class, for a quick try",
     )
@@ -134,7 +136,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
     for flag in own_flags.values():
         defaults = {each.name: _defaults(each, exercise).get(flag.destination) for each in datasets}
         default = to_text(flag.default) if len(set(defaults.values())) == 1 else _join(defaults)
-        add(f"--{flag.name}", type=_argument(flag.parse), metavar="VALUE", help=f"{flag.sentence} (default: {default})")
+        add(f"--{flag.name}", type=argument(flag.parse), metavar="VALUE", help=f"{flag.sentence} (default: {default})")
 
     add = parser.add_argument_group("how it is carried out").add_argument
     add(
@@ -144,17 +146,24 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         help="bfloat16, float16: mixed precision, for processors and GPUs that have it (default: float32)",
     )
     add(
+        "--jobs",
+        type=argument(lambda text: parse_number(text, int, low=1, high=1024)),
+        metavar="N",
+        default=1,
+        help="runs at a time on this machine, each a process of its own (default: 1)",
+    )
+    add(
         "--threads",
-        type=_argument(lambda text: parse_number(text, int, low=1, high=1024)),
+        type=argument(lambda text: parse_number(text, int, low=1, high=1024)),
         metavar="N",
         help="processor threads to compute with; the last digits depend on it "
-        f"(default: {exercise.threads or 'all cores'})",
+        f"(default: {exercise.threads or 'all cores, shared by --jobs'})",
     )
     add(
         "--output",
-        type=_path,
+        type=path,
         metavar="DIR",
-        default=_beside_the_scripts("results"),
+        default=beside_the_scripts("results"),
         help="where runs go (default: results, beside the scripts)",
     )
     add("--force", action="store_true", help="train again where a finished run is")
@@ -223,6 +232,7 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         output=arguments.output,
         precision=arguments.precision,
         threads=arguments.threads or exercise.threads,
+        jobs=arguments.jobs,
         force=arguments.force,
         redraw=arguments.redraw,
         quiet=arguments.quiet,
@@ -274,7 +284,7 @@ def _add_switch(group, name: str, kind: dict, sentence: str) -> None:
             dest=name,
             nargs="+",
             metavar=metavar,
-            type=_argument(_value_parser(kind["type"], choices, bounds, off)),
+            type=argument(_value_parser(kind["type"], choices, bounds, off)),
             help=sentence,
         )
     if off is not _NOT_OFF:
@@ -339,16 +349,17 @@ def _stop(signal_number, frame):
 
     A KeyboardInterrupt would be lost where it lands in a finalizer of TensorFlow's, and the run go on.
     """
+    processes.stop_all()
     os.write(2, b"\nstopped; the same command resumes after the last finished epoch\n")
     os._exit(STOPPED[signal_number])
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f"error: {message}; see python {self.prog} --help\n")
 
 
-def _argument(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
+def argument(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
     """For argparse: the words of a ValueError are the message."""
 
     def parse_argument(text: str):
@@ -360,11 +371,11 @@ def _argument(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse_argument
 
 
-def _beside_the_scripts(name: str) -> Path:
+def beside_the_scripts(name: str) -> Path:
     return Path(name) if Path.cwd() == ROOT else ROOT / name
 
 
-def _path(text: str) -> Path:
+def path(text: str) -> Path:
     return Path(text).expanduser()
 
 
@@ -396,7 +407,7 @@ def _classes_text(labels: Sequence[int]) -> str:
     return "+".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" {error.filename}" if error.filename else ""
         return (

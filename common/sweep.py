@@ -1,15 +1,20 @@
-"""From the variants, settings and seeds of a command to its runs, one after the other."""
+"""From the variants, settings and seeds of a command to its runs, one after the other or several at a time."""
 
 import gc
 import shlex
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from common import processes
 from common.datasets.image_data import DataSet
 from common.experiment import Exercise, Experiment, run_name
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Selection:
         dataset: and which of its images: ``data_dir``, ``classes``, ``limit`` per class, the values of its own flags.
         weights: the backbone's.
         output, precision, threads, force, redraw, quiet: as ``common.run.RunOptions``.
+        jobs: runs at a time, each a process of its own if it is more than one.
         flags: what the command line gave beside variants, settings and seeds, for ``plan``.
         name_parts: texts of what else belongs to the run folder's name.
     """
@@ -40,6 +46,7 @@ class Selection:
     output: Path
     precision: str
     threads: int | None
+    jobs: int
     force: bool
     redraw: bool
     quiet: bool
@@ -81,8 +88,8 @@ def plan(selection: Selection, todo: Sequence[Job]) -> str:
     return "\n".join(shlex.join(["python", script, *job.flags, *selection.flags]) for job in todo)
 
 
-def run_all(selection: Selection, todo: Sequence[Job]) -> None:
-    """Does the runs, draws the comparison figures, prints the table of results.
+def run_all(selection: Selection, todo: Sequence[Job]) -> int:
+    """Does the runs, draws the comparison figures, prints the table of results; returns how many runs failed.
 
     Raises:
         UserError: as ``common.datasets.loading.load`` and ``common.run.run``.
@@ -113,17 +120,50 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> None:
         weights=selection.weights,
         device=device,
         threads=threads,
-        force=selection.force,
+        force=selection.force and selection.jobs == 1,  # else its own process has trained it again
         redraw=selection.redraw,
         quiet=selection.quiet,
     )
     exercise, runs = selection.exercise, []
-    for job in todo:
+    failed = _run_beside_each_other(selection, todo) if selection.jobs > 1 else []
+    for job in (job for job in todo if job not in failed):
         runs.append(run.run(exercise.name, job.name, job.experiment, selection.dataset, data, job.seed, options))
         print(tables.result_line(runs[-1]), flush=True)
     for seed in selection.seeds:
         compared = [each for each in runs if each.seed == seed and each.name in exercise.compare]
         if exercise.compare and len(compared) == len(exercise.compare):
             figures.draw_comparison(compared, selection.output / data.name / exercise.name, again=True)
-    print()
-    print(tables.table(runs, exercise.reported))
+    if runs:
+        print()
+        print(tables.table(runs, exercise.reported))
+    for job in failed:
+        print(f"failed: {job.name}, seed {job.seed}", file=sys.stderr)
+    return len(failed)
+
+
+def _run_beside_each_other(selection: Selection, todo: Sequence[Job]) -> list[Job]:
+    """Does the runs as processes of their own, a line for each as it ends; returns those that failed."""
+    from common import tensorflow_setup
+
+    threads = selection.threads or max(1, tensorflow_setup.available_threads() // selection.jobs)
+    script = str(ROOT / f"{selection.exercise.name}.py")
+    more = ["--threads", str(threads), "--quiet"]
+    commands = [[sys.executable, script, *job.flags, *selection.flags, *more] for job in todo]
+    failed: list[Job] = []
+    start, done = time.monotonic(), 0
+
+    def ended(command: processes.Ended) -> None:
+        nonlocal done
+        done += 1
+        left = (time.monotonic() - start) / done * (len(todo) - done)
+        job = todo[command.index]
+        if command.returncode:
+            failed.append(job)
+            last = (command.stderr.strip().splitlines() or [f"exit code {command.returncode}"])[-1]
+            outcome = f"failed: {last}"
+        else:
+            outcome = "done"
+        print(f"run {done} of {len(todo)}, {job.name}, seed {job.seed}: {outcome}; {left:.0f} s left", flush=True)
+
+    processes.run_commands(commands, selection.jobs, ended)
+    return failed

@@ -4,6 +4,7 @@ A new figure is a function and its name in FIGURES; finished runs get it without
 """
 
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from common.files import atomic_write
 from common.reporting.run_folder import Run
 
 TRAINING, VALIDATION = "#0072B2", "#D55E00"  # safe for the colour-blind (Wong 2011, Nature Methods 8, 441)
+LINE, WRAPPED_LINE = 60, 80  # characters of a heading that fit a figure, in large and in small type
 NAMED_CLASSES = 50  # up to here a confusion matrix has room for names
 METRICS = {"loss": "Loss (cross-entropy)", "accuracy": "Accuracy"}
 
@@ -42,7 +44,8 @@ def confusion_matrix(run: Run) -> Figure:
         size = 10 if len(names) <= 30 else 7
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
         axes.set_yticks(range(len(names)), names, fontsize=size)
-    axes.set(title=f"{_title(run)}: test images", xlabel="Predicted class", ylabel="True class")
+    axes.set_title(_wrapped(f"{_title(run)}: test images"), fontsize=10)
+    axes.set(xlabel="Predicted class", ylabel="True class")
     return figure
 
 
@@ -73,8 +76,8 @@ def draw_comparison(runs: Sequence[Run], folder: Path, again: bool) -> None:
 
 
 def _comparison(runs: Sequence[Run], metric: str) -> Figure:
-    names = " against ".join(_plain(run.name) for run in runs)
-    figure, axes = _epoch_axes(metric, f"{_plain(runs[0].dataset)}: {names}, seed {runs[0].seed}")
+    names = " against ".join(run.name for run in runs)
+    figure, axes = _epoch_axes(metric, _plain(f"{runs[0].dataset}: {names}, seed {runs[0].seed}"))
     for color, run in zip((TRAINING, VALIDATION, "#009E73", "#CC79A7"), runs):
         epochs = [row["epoch"] for row in run.history]
         for key, split, width in ((metric, "training", 0.8), (f"val_{metric}", "validation", 2.8)):
@@ -106,9 +109,8 @@ def _history(run: Run, metric: str) -> Figure:
 
 
 def _title(run: Run) -> str:
-    """What every figure of a run is headed with; long names go on in a second line."""
-    name = _plain(run.name)
-    return f"{_plain(run.dataset)}: {run.script}, {name},{chr(10) if len(name) > 24 else ' '}seed {run.seed}"
+    """What every figure of a run is headed with."""
+    return _plain(f"{run.dataset}: {run.script}, {run.name.replace(',', ', ')}, seed {run.seed}")
 
 
 def _plain(text: str) -> str:
@@ -116,10 +118,15 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def _wrapped(heading: str) -> str:
+    """The heading in lines that fit a figure."""
+    return heading if len(heading) <= LINE else "\n".join(textwrap.wrap(heading, WRAPPED_LINE))
+
+
 def _epoch_axes(metric: str, heading: str):
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(heading, fontsize=12 if len(heading) <= 60 else 9, wrap=True)
+    axes.set_title(_wrapped(heading), fontsize=12 if len(heading) <= LINE else 9)
     axes.set(xlabel="Epoch", ylabel=METRICS[metric])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
