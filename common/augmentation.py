@@ -27,9 +27,9 @@ def affine_maps(numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
     Row 0 gives the input column, row 1 the input row, of an output (column, row, 1). The order is
     ImageDataGenerator's: input = rotation · shift · zoom · output about the centre of the image,
-    and the flip mirrors the output's columns. Coordinates are (row, column), as in keras-preprocessing 1.1,
-    which the report used; today's Keras swaps them, which only turns the other way round. The centre is
-    (side - 1) / 2, as in today's Keras; keras-preprocessing 1.1 had side / 2 + 0.5, a pixel beside it.
+    and the flip mirrors the output's columns. The maps are those of Keras since 2.9, about the centre
+    (side - 1) / 2 (until 2.8, the report's, it was side / 2 + 0.5, a pixel away); only the sign of the
+    rotation, whose range is symmetric, is the other one.
     """
     rotation, shift_y, shift_x, zoom_y, zoom_x, flip = tf.unstack(numbers, axis=1)
     angle = ROTATION * (2 * rotation - 1)

@@ -201,6 +201,10 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
             f"--classes {max(classes)}: {dataset.name} has the classes 0..{dataset.class_count - 1}; see --help"
         )
     own_flags = {flag.destination: flag for flag in (*dataset.flags, *exercise.flags)}
+    for each in DATASETS[exercise.images]:
+        for flag in each.flags:
+            if flag.destination not in own_flags and getattr(arguments, flag.destination) is not None:
+                raise UserError(f"--{flag.name} is a flag of {each.name}; {dataset.name} has nothing it could change")
     options = _defaults(dataset, exercise)
     options |= {name: value for name in options if (value := getattr(arguments, name)) is not None}
 

@@ -342,7 +342,7 @@ def to_text(value) -> str:
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, tuple | list):
         return "+".join(map(to_text, value))
-    return repr(value) if isinstance(value, float) else str(value)
+    return repr(value).replace("e+", "e") if isinstance(value, float) else str(value)
 
 
 def parse_number(text: str, kind: type, low: float = -math.inf, high: float = math.inf, above: float = -math.inf):

@@ -91,11 +91,18 @@ def make_once(path: Path, make: Callable[[], Any]) -> None:
                 make()
 
 
-def extract(archive: Path, prefix: str, folder: Path, required: tuple[str, ...] = ()) -> None:
+def extract(
+    archive: Path,
+    prefix: str,
+    folder: Path,
+    required: tuple[str, ...] = (),
+    finish: Callable[[Path], Any] = lambda folder: None,
+) -> None:
     """The files below ``prefix/`` in a tar archive, into a folder that appears whole or not at all.
 
     Args:
         required: files that must be among them, relative to the prefix; none: at least one file.
+        finish: called with the filled folder before it takes its name.
 
     Raises:
         UserError: the archive is damaged, holds a link, a device or a path that leaves the folder, or lacks a file.
@@ -119,6 +126,7 @@ def extract(archive: Path, prefix: str, folder: Path, required: tuple[str, ...] 
             missing = [name for name in required if not (temporary / name).is_file()]
             if missing or not any(temporary.iterdir()):
                 raise tarfile.TarError(f"no {prefix}/{missing[0] if missing else ''} in it")
+            finish(temporary)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise UserError(f"{archive} is not whole ({error}); delete it, it is downloaded again") from error
 

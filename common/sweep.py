@@ -130,9 +130,9 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
         runs.append(run.run(exercise.name, job.name, job.experiment, selection.dataset, data, job.seed, options))
         print(tables.result_line(runs[-1]), flush=True)
     for seed in selection.seeds:
-        compared = [each for each in runs if each.seed == seed and each.name in exercise.compare]
-        if exercise.compare and len(compared) == len(exercise.compare):
-            figures.draw_comparison(compared, selection.output / data.name / exercise.name, again=True)
+        compared = [each for each in runs if each.seed == seed and each.variant in exercise.compare]
+        if exercise.compare and sorted(each.variant for each in compared) == sorted(exercise.compare):
+            figures.draw_comparison(compared, selection.output / data.name / exercise.name)
     if runs:
         print()
         print(tables.table(runs, exercise.reported))

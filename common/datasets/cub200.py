@@ -1,5 +1,6 @@
 """Caltech-UCSD Birds 200, the 2010 release (Welinder et al. 2010, Caltech CNS-TR-2010-001)."""
 
+import hashlib
 import json
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +14,8 @@ from common.files import extract, make_once, sha256_of, write_json
 
 FOLDER = "CUB_200_2010"
 FOLDERS = ("images", "lists")
-SOURCE = "source.json"  # beside them, where the suite extracted them itself: of which archives, and what they held
+SOURCE = ".source.json"  # in a folder that the suite extracted: the archive's checksum, and the content's
+COUNTS = (3000, 3033)  # images in the official lists, to train and to test
 # The data set's own site is gone; these are the copies that tensorflow_datasets names.
 DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 ARCHIVES = {
@@ -44,7 +46,6 @@ def find(data_dir: Path) -> Path:
     folder = data_dir / FOLDER
     for name in FOLDERS:
         make_once(folder / name, lambda name=name: _get(data_dir, name, folder / name))
-    _write_source(data_dir, folder)
     return folder
 
 
@@ -52,15 +53,29 @@ def _get(data_dir: Path, name: str, folder: Path) -> None:
     archive, url, sha256 = ARCHIVES[name]
     if not (data_dir / archive).is_file():
         _fetch(data_dir / archive, url, sha256)
-    extract(data_dir / archive, name, folder)
+
+    def write_source(extracted: Path) -> None:
+        source = {"archive_sha256": sha256_of(data_dir / archive), "content_sha256": _content_sha256(extracted)}
+        write_json(extracted / SOURCE, source)
+
+    extract(data_dir / archive, name, folder, finish=write_source)
 
 
-def _write_source(data_dir: Path, folder: Path) -> None:
-    """Where both folders came out of archives that are still there: their checksums, and the images' fingerprint."""
-    archives = [data_dir / archive for archive, *_ in ARCHIVES.values()]
-    if all(archive.is_file() for archive in archives):
-        sums = {archive.name: sha256_of(archive) for archive in archives}
-        write_json(folder / SOURCE, {"archives": sums, "sha256": read(folder, "cub200", 224, "squash").sha256})
+def _content_sha256(folder: Path) -> str:
+    """A fingerprint of names and bytes of all files in a folder, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SOURCE):
+        digest.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_official(folder: Path, name: str) -> bool:
+    """Whether the suite extracted a folder from its official archive, and nothing in it has changed since."""
+    try:
+        source = json.loads((folder / SOURCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return source == {"archive_sha256": ARCHIVES[name][2], "content_sha256": _content_sha256(folder)}
 
 
 def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
@@ -141,13 +156,10 @@ def _why_not_comparable(data: ImageData, options) -> str | None:
     """Comparable are the photographs and lists of the official archives, all of them, squashed to 224×224."""
     if (options["image_size"], options["resize"]) != (224, "squash"):
         return "images of another size, or not squashed"
-    try:
-        source = json.loads((data.train_images.folder.parent / SOURCE).read_text(encoding="utf-8"))  # type: ignore
-    except (OSError, ValueError):
-        source = {}
-    if source.get("archives") != {archive: sha256 for archive, _, sha256 in ARCHIVES.values()}:
+    folder = data.train_images.folder.parent  # type: ignore[attr-defined]  # of ImageFiles
+    if not all(_is_official(folder / name, name) for name in FOLDERS):
         return "images or lists not from the official archives"
-    return None if source.get("sha256") == data.sha256 else "not all of the official images"
+    return None if (len(data.train_labels), len(data.test_labels)) == COUNTS else "not all of the official images"
 
 
 CUB200 = DataSet(

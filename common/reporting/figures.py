@@ -67,12 +67,15 @@ def draw(run: Run, again: bool) -> None:
             _save(lambda make=make: make(run), path)
 
 
-def draw_comparison(runs: Sequence[Run], folder: Path, again: bool) -> None:
-    """Several runs in one plot for each metric: thin lines training, thick lines validation."""
+def draw_comparison(runs: Sequence[Run], folder: Path) -> None:
+    """Runs of several variants, of the same other settings and seed, in one plot for each metric.
+
+    Thin lines are training, thick lines validation.
+    """
+    settings = runs[0].name.removeprefix(runs[0].variant)
     for metric in METRICS:
-        path = folder / f"comparison-{metric}-seed-{runs[0].seed}.png"
-        if again or not path.exists():
-            _save(lambda metric=metric: _comparison(runs, metric), path)
+        path = folder / f"comparison-{metric}{settings}-seed-{runs[0].seed}.png"
+        _save(lambda metric=metric: _comparison(runs, metric), path)
 
 
 def _comparison(runs: Sequence[Run], metric: str) -> Figure:

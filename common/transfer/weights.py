@@ -1,6 +1,7 @@
 """The pretrained weights of ResNet50: downloaded, from a file, or drawn."""
 
 import hashlib
+import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def _load(model: keras.Model, path: Path) -> None:
     if not path.name.endswith(".weights.h5"):
         raise UserError(f"--weights {path}: the name of a file of weights ends with .weights.h5")
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Keras lists every layer it misses, then raises
+            model.load_weights(path)
     except Exception as error:  # h5py and Keras raise many kinds
         raise UserError(f"--weights {path} does not fit ResNet50 without its output layer: {error}") from error
 

@@ -1,0 +1,111 @@
+import csv
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, edit, read_json, visible_files
+
+from common.errors import UserError
+from common.files import write_json
+from common.reporting import publishing
+from common.reporting.run_folder import BEFORE_FINGERPRINTS, read_run
+
+PLACE = "cifar100/ex1_basenet/adam/seed-0"
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A folder of published runs: the three of adam."""
+    shutil.copytree(ROOT / "published/cifar100/ex1_basenet/adam", tmp_path / "published/cifar100/ex1_basenet/adam")
+    return tmp_path / "published"
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A run of another seed as training leaves it, weights and figures included."""
+    folder = tmp_path / "results/cifar100/ex1_basenet/adam/seed-7"
+    shutil.copytree(ROOT / "published" / PLACE, folder)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "seed": 7})
+    for name in ("model.keras", "predictions.npz", "loss.png"):
+        (folder / name).write_bytes(b"large")
+    return folder
+
+
+def test_a_run_is_added_as_text_and_the_others_stay(published, trained):
+    before = visible_files(published)
+    (run,) = publishing.add([trained.parents[3]], published)
+    assert run.folder == published / "cifar100/ex1_basenet/adam/seed-7"
+    added = [f"cifar100/ex1_basenet/adam/seed-7/{name}" for name in publishing.TEXT_FILES]
+    assert visible_files(published) == sorted([*before, *added])
+
+
+def test_the_same_name_and_seed_is_replaced(published, trained):
+    publishing.add([trained], published)
+    edit(trained / "metrics.json", '"epochs": 25', '"epochs": 24')
+    publishing.add([trained], published)
+    assert read_run(published / "cifar100/ex1_basenet/adam/seed-7").metrics["epochs"] == 24
+    assert len(publishing.read_published(published)) == 4
+
+
+def test_a_run_is_removed_only_when_it_is_named(published):
+    for place in ("cifar100/ex1_basenet/adam", "cifar100/ex1_basenet/adam/seed-9", f"../{published.name}/{PLACE}"):
+        with pytest.raises(UserError, match="is not a published run"):
+            publishing.remove(place, published)
+    publishing.remove(PLACE, published)
+    assert [run.seed for run in publishing.read_published(published)] == [1, 2]
+
+
+def test_published_folders_and_folders_without_runs_are_refused(published, tmp_path):
+    with pytest.raises(UserError, match="published already"):
+        publishing.add([published / PLACE], published)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no finished run"):
+        publishing.add([tmp_path / "empty"], published)
+
+
+def test_the_code_of_a_run_is_current_changed_or_unknown():
+    run = read_run(ROOT / "published" / PLACE)
+    code = {"common/pipeline.py": "1", "common/trial.py": "2"}
+    settings = run.config["experiment"]
+    run.config["code"] = code
+    assert publishing.code_status(run, settings, dict(code)) == "current"
+    assert publishing.code_status(run, settings, code | {"common/trial.py": "3"}) == "changed: common/trial.py"
+    assert publishing.code_status(run, settings | {"epochs": 30}, code) == "settings changed"
+    assert publishing.code_status(run, None, None) == "variant is gone"
+    run.config["code"] = BEFORE_FINGERPRINTS
+    assert publishing.code_status(run, settings, code) == BEFORE_FINGERPRINTS
+
+
+def test_publishing_after_a_field_was_renamed_removes_nothing(project):
+    """The command itself, in a copy of the project whose experiments have a field of another name."""
+    shutil.copy(ROOT / "README.md", project)
+    for folder in ("docs", "published"):
+        shutil.copytree(ROOT / folder, project / folder)
+    for path in [*project.glob("*.py"), *project.rglob("common/**/*.py")]:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("label_smoothing", "smoothing_of_labels"), encoding="utf-8")
+    before = visible_files(project / "published")
+    assert len([name for name in before if name.endswith("metrics.json")]) >= 80
+    command = [sys.executable, "docs/publish.py"]
+    result = subprocess.run(command, cwd=project, capture_output=True, text=True, env=os.environ)
+    assert result.returncode == 0, result.stderr
+    assert visible_files(project / "published") == before
+    with open(project / "published/results.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len([name for name in before if name.endswith("metrics.json")])
+    assert {row["comparable"] for row in rows if row["dataset"] == "cub200"} == {
+        "images or lists not from the official archives"
+    }
+
+
+def test_documentation_has_the_tables_of_today_s_published_runs(project):
+    """Writing them again changes nothing, so no number there was written by hand."""
+    for folder in ("docs", "published"):
+        shutil.copytree(ROOT / folder, project / folder)
+    shutil.copy(ROOT / "README.md", project)
+    result = subprocess.run([sys.executable, "docs/publish.py"], cwd=project, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    assert (project / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()

@@ -1,0 +1,91 @@
+"""Several values, several runs, several at a time: the real scripts."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import EX1, EX3, QUICK, ROOT, assert_done, assert_error, assert_same_run, run_script, script_process
+
+FEW = ("--dataset", "synthetic", "--classes", "0-2", "--limit", 20, "--epochs", 2, "--variant", "adam", "--quiet")
+NAME = "classes=0-2,epochs=2,limit=20"
+NAMES = [f"adam,{NAME}", "adam,classes=0-2,dropout=0.3,epochs=2,limit=20"]
+
+
+def runs(output):
+    return output / "synthetic/ex1_basenet"
+
+
+def test_runs_beside_each_other_leave_the_bytes_of_runs_one_after_the_other(tmp_path):
+    command = (EX1, *FEW, "--dropout", 0, 0.3, "--output")
+    assert_done(run_script(*command, tmp_path / "one"))
+    beside = run_script(*command, tmp_path / "two", "--jobs", 2)
+    assert_done(beside)
+    assert sorted(path.name for path in runs(tmp_path / "two").iterdir()) == sorted(NAMES)
+    for name in NAMES:
+        assert_same_run(runs(tmp_path / "one") / name / "seed-0", runs(tmp_path / "two") / name / "seed-0")
+    assert "run 2 of 2" in beside.stdout and "dropout=0.3" in beside.stdout.splitlines()[-2]
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_named_and_the_others_finish(tmp_path):
+    rates = ("--variant", "sgd", "--learning-rate", 0.001, 1e38)
+    result = run_script(EX1, *FEW, *rates, "--jobs", 2, "--output", tmp_path)
+    assert result.returncode == 1
+    failed = "sgd,classes=0-2,epochs=2,learning-rate=1e+38,limit=20, seed 0"
+    assert result.stderr == f"failed: {failed}\n"
+    assert "the loss is not a number" in result.stdout
+    assert (runs(tmp_path) / "sgd,classes=0-2,epochs=2,learning-rate=0.001,limit=20/seed-0/metrics.json").exists()
+
+
+def children_of(process: subprocess.Popen) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    return [int(pid) for pid in found.stdout.split() if is_alive(int(pid))]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"ex1_basenet" in file.read()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/cmdline"), reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)], ids=lambda number: number.name
+)
+def test_no_run_outlives_the_command_that_started_it(tmp_path, number):
+    process = script_process(EX1, *FEW, "--epochs", 500, "--seed", 0, 1, "--jobs", 2, "--output", tmp_path)
+    while len(children := children_of(process)) < 2:
+        assert process.poll() is None
+    process.send_signal(number)
+    process.communicate()
+    while any(map(is_alive, children)):  # the kernel takes a moment
+        pass
+    assert process.returncode == (143 if number == signal.SIGTERM else -number)
+
+
+def test_a_plan_is_a_command_a_run_in_a_stable_order(tmp_path):
+    command = (EX1, *QUICK, "--epochs", 1, "--dropout", 0, 0.3, "--seed", 0, 1, "--output", tmp_path, "--plan")
+    plan = run_script(*command)
+    assert_done(plan)
+    lines = plan.stdout.splitlines()
+    assert len(lines) == len(set(lines)) == 2 * 2 * 2
+    assert run_script(*command).stdout == plan.stdout
+    words = shlex.split(lines[-1])
+    assert words[:2] == ["python", EX1]
+    result = subprocess.run([sys.executable, *words[1:], "--quiet"], cwd=ROOT, capture_output=True, text=True)
+    assert_done(result)
+    assert [path.name for path in runs(tmp_path).iterdir()] == ["adam,classes=0-4,dropout=0.3,epochs=1,limit=40"]
+    assert (runs(tmp_path) / "adam,classes=0-4,dropout=0.3,epochs=1,limit=40/seed-1/metrics.json").exists()
+
+
+def test_a_switch_that_a_variant_lacks_stops_the_command_before_anything_is_written(tmp_path):
+    svm = (EX3, "--dataset", "synthetic", "--weights", "none", "--variant", "svm", "--output", tmp_path)
+    for flag in ("--dropout", "--epochs"):
+        assert_error(run_script(*svm, flag, 1 if flag == "--epochs" else 0.2), f"svm has nothing that {flag} could")
+    assert_error(run_script(*svm, "--no-normalize"), "svm has nothing that --normalize could change")
+    assert list(tmp_path.iterdir()) == []
