@@ -8,7 +8,7 @@ import io
 import shutil
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scipy.stats import ttest_ind
 
@@ -79,8 +79,8 @@ def remove(place: str, published: Path) -> None:
     Raises:
         UserError: there is none.
     """
-    folder = published / place
-    if folder.resolve().parent.parent.parent.parent != published.resolve() or not (folder / "config.json").is_file():
+    folder, parts = published / place, PurePosixPath(place).parts
+    if len(parts) != 4 or ".." in parts or not (folder / "config.json").is_file():
         raise UserError(f"{place} is not a published run; name one as DATASET/SCRIPT/NAME/seed-N")
     shutil.rmtree(folder)
 
