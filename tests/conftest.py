@@ -1,5 +1,6 @@
 """What the tests share: real scripts in processes of their own, small real files, the real data if it is there."""
 
+import json
 import os
 import pickle
 import shutil
@@ -19,17 +20,38 @@ from common.datasets import synthetic, synthetic_birds  # noqa: E402
 
 tensorflow_setup.configure()
 
-QUICK = ("--dataset", "synthetic", "--classes", "0-4", "--limit", "40")
+EX1, EX2, EX3, BONUS = "ex1_basenet.py", "ex2_improvements.py", "ex3_resnet_birds.py", "bonus_residual.py"
+QUICK = ("--dataset", "synthetic", "--classes", "0-4", "--limit", 40)
+QUICK_NAME = "classes=0-4,epochs=1,limit=40"  # what a run folder's name says of QUICK and one epoch
+THREE_CLASSES = ("--dataset", "synthetic", "--classes", "0-2", "--limit", 20)
+BIRDS = ("--dataset", "synthetic", "--weights", "none", "--image-size", 32, "--classes", "0-3")
+FOUR_EPOCHS = "synthetic/ex2_improvements/early-stopping,classes=0-4,epochs=4,limit=40/seed-0"  # ``finished``
+RUN_FILES = [
+    "accuracy.png",
+    "config.json",
+    "confusion_matrix.png",
+    "environment.json",
+    "history.csv",
+    "layer_table.md",
+    "loss.png",
+    "metrics.json",
+    "model.keras",
+    "per_class.json",
+    "predictions.npz",
+    "timing.json",
+]
+SAME_BYTES = ("history.csv", "metrics.json", "per_class.json", "config.json", "layer_table.md", "loss.png")
 
 
-def script_process(script: str, *flags, **options) -> subprocess.Popen:
+def script_process(script: str, *flags, root: Path = ROOT, **options) -> subprocess.Popen:
     """A script of the suite, started in the project's folder."""
     return subprocess.Popen(
         [sys.executable, script, *map(str, flags)],
-        cwd=ROOT,
+        cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
         **options,
     )
 
@@ -41,6 +63,26 @@ def run_script(script: str, *flags, **options) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
+def run_code(code: str, cwd: Path = ROOT, **options) -> subprocess.CompletedProcess:
+    """A piece of Python in a process of its own, waited for."""
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, **options)
+
+
+def kill_at(process: subprocess.Popen, line: str) -> None:
+    """Sends SIGKILL as soon as the process prints a line that begins like this."""
+    for printed in process.stdout:
+        if printed.startswith(line):
+            break
+    process.kill()
+    process.communicate()
+
+
+def assert_done(result: subprocess.CompletedProcess) -> None:
+    """Exit code 0 and nothing on stderr."""
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+
+
 def assert_error(result: subprocess.CompletedProcess, *words: str) -> None:
     """Exit code 2 and one line on stderr that begins with "error:" and holds these words."""
     assert result.returncode == 2, result.stdout + result.stderr
@@ -50,10 +92,99 @@ def assert_error(result: subprocess.CompletedProcess, *words: str) -> None:
         assert word in result.stderr
 
 
+def assert_same_run(a: Path, b: Path) -> None:
+    """Two run folders with the same bytes, but for where and how fast they were made."""
+    for name in SAME_BYTES:
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+    with np.load(a / "predictions.npz") as first, np.load(b / "predictions.npz") as second:
+        assert all(np.array_equal(first[key], second[key]) for key in ("labels", "probabilities"))
+
+
+def read_json(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def visible_files(folder: Path) -> list[str]:
     """All files below a folder but hidden ones (locks, unfinished runs), as sorted relative paths."""
     relative = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(str(path) for path in relative if not any(part.startswith(".") for part in path.parts))
+    return sorted(path.as_posix() for path in relative if not any(part.startswith(".") for part in path.parts))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replaces a text that stands once in a file."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"'{old}' stands {text.count(old)} times in {path}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A copy of the project's code, to be changed and run."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # an edit within a second might meet the old bytecode
+    copy = tmp_path / "project"
+    shutil.copytree(ROOT / "common", copy / "common", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, copy)
+    return copy
+
+
+# Runs that several tests look at, each never changed: a script, its flags, and the folder that it leaves.
+SHARED_RUNS = {
+    "finished": (EX2, (*QUICK, "--epochs", 4), FOUR_EPOCHS),
+    "champion": (
+        BONUS,
+        (*THREE_CLASSES, "--variant", "champion", "--epochs", 2, "--learning-rate", 1e-5),
+        "synthetic/bonus_residual/champion,classes=0-2,epochs=2,learning-rate=1e-05,limit=20/seed-0",
+    ),
+    "staged_birds": (
+        EX3,
+        (*BIRDS, "--variant", "finetune-staged", "--epochs", 1),
+        "synthetic/ex3_resnet_birds/finetune-staged,classes=0-3,epochs=1,weights=none/seed-0",
+    ),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_runs(request, tmp_path_factory):
+    """Starts the shared runs that the chosen tests need, beside the tests that do not."""
+    needed = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    processes = {}
+    for name in sorted(needed & {*SHARED_RUNS}):
+        script, flags, folder = SHARED_RUNS[name]
+        output = tmp_path_factory.mktemp(name)
+        if script == EX3:
+            flags = (*flags, "--data-dir", request.getfixturevalue("drawn_birds").parent)
+        processes[name] = script_process(script, *flags, "--output", output), output / folder
+    yield processes
+    for process, _ in processes.values():
+        process.kill()
+        process.communicate()
+
+
+def shared_run(shared_runs, name: str) -> tuple[Path, subprocess.CompletedProcess]:
+    process, folder = shared_runs[name]
+    stdout, stderr = process.communicate()
+    result = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    assert_done(result)
+    return folder, result
+
+
+@pytest.fixture(scope="session")
+def finished(shared_runs) -> tuple[Path, subprocess.CompletedProcess]:
+    """A finished run of exercise 2 with augmentation, dropout and early stopping, and what it printed."""
+    return shared_run(shared_runs, "finished")
+
+
+@pytest.fixture(scope="session")
+def staged_birds(shared_runs) -> Path:
+    """The folder of a short fine-tuning on drawn birds of four species."""
+    return shared_run(shared_runs, "staged_birds")[0]
+
+
+@pytest.fixture(scope="session")
+def champion(shared_runs) -> Path:
+    """The folder of a short run with test-time augmentation."""
+    return shared_run(shared_runs, "champion")[0]
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +198,8 @@ def cifar100_dir(synthetic_data, tmp_path) -> Path:
     data, folder = synthetic_data, tmp_path / "data" / "cifar-100-python"
     folder.mkdir(parents=True)
     for name, label, images, labels in (
-        ("train", "training batch 1 of 1", data.train_images, data.train_labels),
-        ("test", "testing batch 1 of 1", data.test_images, data.test_labels),
+        ("train", "training batch 1 of 1", data.train_images.values, data.train_labels),
+        ("test", "testing batch 1 of 1", data.test_images.values, data.test_labels),
     ):
         count = 12 if name == "train" else 3
         kept = np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(25)])

@@ -1,6 +1,9 @@
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from scipy import ndimage
 
 from common import augmentation
@@ -8,15 +11,19 @@ from common import augmentation
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3)).astype(np.float32)
 
 
-def scipy_augment(image, numbers):
-    """What ImageDataGenerator does to one image, step by step: affine_transform, then the flip."""
+def scipy_augment(image, numbers, centre_offset=-0.5):
+    """What ImageDataGenerator does to one image, step by step: affine_transform, then the flip.
+
+    Rows before columns, as it was written first; and about (side - 1) / 2, as it has been since Keras 2.9
+    (before: side / 2 + 0.5).
+    """
     rotation, shift_y, shift_x, zoom_y, zoom_x, flip = np.asarray(numbers, np.float64)
     angle = np.deg2rad(20) * (2 * rotation - 1)
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     height, width = image.shape[:2]
     move = np.array([[1, 0, 0.1 * height * (2 * shift_y - 1)], [0, 1, 0.1 * width * (2 * shift_x - 1)], [0, 0, 1]])
     zoom = np.diag([0.8 + 0.4 * zoom_y, 0.8 + 0.4 * zoom_x, 1])
-    centre = np.array([[1, 0, (height - 1) / 2], [0, 1, (width - 1) / 2], [0, 0, 1]])
+    centre = np.array([[1, 0, height / 2 + centre_offset], [0, 1, width / 2 + centre_offset], [0, 0, 1]])
     matrix = centre @ turn @ move @ zoom @ np.linalg.inv(centre)
     channels = [
         ndimage.affine_transform(channel, matrix[:2, :2], matrix[:2, 2], order=1, mode="nearest")
@@ -33,6 +40,58 @@ def test_equals_scipy_on_the_same_parameters(shape):
     ours = augmentation.transform(images, augmentation.affine_maps(numbers, *shape)).numpy()
     theirs = np.stack([scipy_augment(image, n) for image, n in zip(images, numbers.numpy())])
     np.testing.assert_allclose(ours, theirs, atol=0.05)  # of 255: float32 against float64 coordinates
+
+
+def keras_augment(image, numbers):
+    """The same by the ImageDataGenerator of the installed Keras, whose x is the column: theta turns the other way."""
+    rotation, shift_y, shift_x, zoom_y, zoom_x, flip = np.asarray(numbers, np.float64)
+    height, width = image.shape[:2]
+    parameters = {
+        "theta": -20 * (2 * rotation - 1),
+        "tx": 0.1 * width * (2 * shift_x - 1),
+        "ty": 0.1 * height * (2 * shift_y - 1),
+        "zx": 0.8 + 0.4 * zoom_x,
+        "zy": 0.8 + 0.4 * zoom_y,
+        "flip_horizontal": flip < 0.5,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras calls SciPy by an old name
+        return ImageDataGenerator(fill_mode="nearest").apply_transform(image, parameters)
+
+
+def test_equals_the_image_data_generator_of_the_installed_keras():
+    """On square images; on others it mixes up the centres of rows and columns."""
+    numbers = augmentation.draw(len(IMAGES), [1, 2])
+    ours = augmentation.transform(IMAGES, augmentation.affine_maps(numbers, 32, 32)).numpy()
+    theirs = np.stack([keras_augment(image, n) for image, n in zip(IMAGES, numbers.numpy())])
+    np.testing.assert_allclose(ours, theirs, atol=0.05)
+    old = np.stack([scipy_augment(image, n, centre_offset=0.5) for image, n in zip(IMAGES, numbers.numpy())])
+    assert np.abs(ours - old).mean() > 1  # about the old centre, a pixel away, images would be others
+
+
+def test_draws_stand_for_the_ranges_of_the_report():
+    """As ImageDataGenerator draws them: ±20°, ±0.1 of the side, zooms of 0.8 to 1.2 on each axis, flips at a half."""
+    numbers = augmentation.draw(20_000, [0, 0])
+    maps = augmentation.affine_maps(numbers, 32, 32).numpy()
+    zoom_x, zoom_y = (np.hypot(maps[:, 0, axis], maps[:, 1, axis]) for axis in (0, 1))
+    angle = np.rad2deg(np.arctan2(maps[:, 0, 1], maps[:, 1, 1]))
+    mirrored = np.linalg.det(maps[:, :, :2]) < 0
+    moved = maps @ np.array([15.5, 15.5, 1]) - 15.5  # of the centre: the shift, turned by the rotation
+    turn = np.deg2rad(angle)
+    shift_x = np.cos(turn) * moved[:, 0] - np.sin(turn) * moved[:, 1]
+    shift_y = np.sin(turn) * moved[:, 0] + np.cos(turn) * moved[:, 1]
+    for values, low, high in (
+        (zoom_x, 0.8, 1.2),
+        (zoom_y, 0.8, 1.2),
+        (angle, -20, 20),
+        (shift_x, -3.2, 3.2),
+        (shift_y, -3.2, 3.2),
+    ):
+        span = high - low
+        assert low - 1e-4 * span <= values.min() < low + 0.01 * span
+        assert high - 0.01 * span < values.max() <= high + 1e-4 * span
+        np.testing.assert_allclose(values.mean(), (low + high) / 2, atol=0.01 * span)
+    assert abs(mirrored.mean() - 0.5) < 0.02
 
 
 def test_middle_of_every_range_leaves_an_image_as_it_is():

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from common.datasets.image_data import ImageArray
 from common.errors import UserError
-from common.pipeline import Normalization, TrainingBatches, evaluation_batches, split
+from common.pipeline import Normalization, TrainingBatches, evaluation_batches, micro_batch_sizes, split
 
 
 def batches(data, **changes):
@@ -45,7 +46,7 @@ def test_split_says_when_there_are_too_few_images():
 
 
 def test_normalization_has_mean_0_and_variance_1_on_the_images_it_was_made_of(synthetic_data):
-    images = synthetic_data.train_images[:1000]
+    images = synthetic_data.train_images.values[:1000]
     seen = Normalization.of(images).apply(images).numpy().astype(np.float64)
     np.testing.assert_allclose(seen.mean(axis=(0, 1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(seen.var(axis=(0, 1, 2)), 1, atol=1e-4)
@@ -55,7 +56,7 @@ def test_an_epoch_shows_every_image_once_with_its_label(synthetic_data):
     training = batches(synthetic_data)
     images, labels = collect(training.epoch(3))
     seen = {image.tobytes(): label.argmax() for image, label in zip(np.rint(images * 255).astype(np.uint8), labels)}
-    assert seen == {image.tobytes(): label for image, label in zip(training.images, training.labels)}
+    assert seen == {image.tobytes(): label for image, label in zip(training.images.values, training.labels)}
     assert [len(y) for _, y in training.epoch(3).as_numpy_iterator()] == [64, 64, 64, 58]
 
 
@@ -76,11 +77,11 @@ def test_augmentation_does_not_depend_on_the_batch_size(synthetic_data):
 
 def test_training_images_are_augmented_and_evaluation_images_come_through_untouched(synthetic_data):
     training = batches(synthetic_data, augment=True)
-    originals = {image.tobytes() for image in training.images}
+    originals = {image.tobytes() for image in training.images.values}
     augmented = np.rint(collect(training.epoch(0))[0] * 255).astype(np.uint8)
     assert not any(image.tobytes() in originals for image in augmented)
     images, labels = collect(evaluation_batches(training.images, training.labels, 25, training.normalization))
-    assert np.array_equal(np.rint(images * 255), training.images)
+    assert np.array_equal(np.rint(images * 255), training.images.values)
     assert np.array_equal(labels.argmax(axis=1), training.labels)
 
 
@@ -92,6 +93,42 @@ def test_labels_are_smoothed_in_training_batches(synthetic_data):
 
 def test_large_images_are_evaluated_in_smaller_batches():
     for size, sizes in ((32, [250, 50]), (224, [16] * 18 + [12])):
-        images = np.zeros((300, size, size, 3), np.uint8)
+        images = ImageArray(np.zeros((300, size, size, 3), np.uint8))
         dataset = evaluation_batches(images, np.zeros(300, int), 2, Normalization.none())
         assert [len(y) for _, y in dataset.as_numpy_iterator()] == sizes
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "accumulate", "sizes"),
+    [
+        (10, 4, 1, [4, 4, 2]),
+        (10, 4, 2, [2, 2, 2, 2, 1, 1]),
+        (9, 4, 2, [2, 2, 3, 2]),  # one image cannot be two micro-batches: it joins the batch before
+        (10, 10, 3, [4, 3, 3]),
+        (3, 64, 3, [1, 1, 1]),
+        (130, 64, 4, [16, 16, 16, 16, 17, 17, 16, 16]),
+    ],
+)
+def test_micro_batches_by_hand(images, batch_size, accumulate, sizes):
+    assert micro_batch_sizes(images, batch_size, accumulate) == sizes
+
+
+def test_every_batch_comes_in_whole_in_micro_batches_of_nearly_one_size():
+    random = np.random.default_rng(0)
+    for _ in range(500):
+        batch_size, images = (int(number) for number in random.integers(1, 200, 2))
+        accumulate = int(random.integers(1, batch_size + 1))
+        if images < accumulate:
+            with pytest.raises(UserError, match="too few for"):
+                micro_batch_sizes(images, batch_size, accumulate)
+            continue
+        sizes = micro_batch_sizes(images, batch_size, accumulate)
+        batches = np.array(sizes).reshape(-1, accumulate)  # whole optimizer steps
+        assert batches.sum() == images
+        assert batches.min() > 0 and (np.ptp(batches, axis=1) <= 1).all()
+        assert (batches.sum(axis=1)[:-1] == batch_size).all()
+
+
+def test_micro_batches_show_the_same_images_in_the_same_order(synthetic_data):
+    whole, parts = (collect(batches(synthetic_data, augment=True, accumulate=n).epoch(2))[0] for n in (1, 3))
+    np.testing.assert_allclose(whole, parts, atol=1e-5)  # kernels round the end of a batch otherwise

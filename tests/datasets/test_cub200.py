@@ -1,22 +1,24 @@
 import io
+import shutil
 import tarfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import visible_files
+from conftest import read_json, visible_files
 from PIL import Image
 
-from common import datasets
-from common.datasets import cub200
-from common.datasets.image_files import ImageFiles
+from common.datasets import cub200, loading
+from common.datasets.cub200 import CUB200
 from common.errors import UserError
+from common.files import sha256_of, write_json
 
 SPECIES = tuple(range(20))
+AS_REPORTED = {"image_size": 224, "resize": "squash"}
 
 
 def load(data_dir, size=32, resize="squash", classes=SPECIES, limit=None):
-    return datasets.load_birds("cub200", data_dir, classes, limit, size, resize)
+    return loading.load(CUB200, data_dir, classes, limit, {"image_size": size, "resize": resize})
 
 
 def lists(birds_dir, part):
@@ -57,7 +59,7 @@ def test_classes_that_a_smaller_data_set_does_not_have_are_refused(birds_dir):
 
 
 def test_the_folders_may_lie_straight_in_the_data_folder(birds_dir):
-    assert load(birds_dir / "CUB_200_2010").sha256() == load(birds_dir).sha256()
+    assert load(birds_dir / "CUB_200_2010").sha256 == load(birds_dir).sha256
 
 
 def test_a_listed_file_that_is_missing_is_named(birds_dir):
@@ -75,7 +77,7 @@ def test_a_file_in_both_lists_is_named(birds_dir):
 
 def test_a_species_without_images_is_named(birds_dir):
     path = lists(birds_dir, "train")
-    path.write_text("".join(line for line in path.open() if not line.startswith("002.")))
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("002.")))
     with pytest.raises(UserError, match=r"class 1 \(Blue_wader\) has 0 training and 4 test images"):
         load(birds_dir)
 
@@ -96,34 +98,9 @@ def test_an_image_that_does_not_decode_is_named(birds_dir):
         data.train_images.verify()
 
 
-@pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_grey_and_cmyk_become_rgb(tmp_path, mode):
-    colour = (200, 100, 50)
-    image = Image.new("RGB", (40, 40), colour).convert(mode)
-    image.save(tmp_path / "a.jpg", quality=95)
-    found = decode(ImageFiles(tmp_path, np.array(["a.jpg"]), 40, "squash"))
-    expected = image.convert("RGB").getpixel((0, 0))
-    assert found.shape == (40, 40, 3)
-    assert np.abs(found - np.array(expected)).max() <= 4
-
-
-def test_squash_pad_and_crop(tmp_path):
-    pixels = np.zeros((40, 80, 3), np.uint8)
-    pixels[:, :20], pixels[:, 20:60], pixels[:, 60:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=100, subsampling=0)
-    columns = {}
-    for resize in ("squash", "pad", "crop"):
-        image = decode(ImageFiles(tmp_path, np.array(["a.jpg"]), 40, resize))
-        assert image.shape == (40, 40, 3)
-        columns[resize] = "".join("rgb"[pixel.argmax()] if pixel.max() > 100 else "." for pixel in image[20, 2::5])
-        edge = image[2, 20].max() < 20
-        assert edge == (resize == "pad")  # black above and below
-    assert columns == {"squash": "rrggggbb", "pad": "rrggggbb", "crop": "g" * 8}
-
-
 def pack(birds_dir, target, extra=None):
     target.mkdir()
-    for part in cub200.PARTS:
+    for part in cub200.FOLDERS:
         with tarfile.open(target / f"{part}.tgz", "w:gz") as tar:
             tar.add(birds_dir / "CUB_200_2010" / part, part)
             if extra is not None and part == "images":
@@ -134,7 +111,7 @@ def pack(birds_dir, target, extra=None):
 @pytest.mark.parametrize("needless", ["images/001.Red_wader/._x.jpg", "."])
 def test_the_archives_give_the_same_as_the_folders(birds_dir, tmp_path, needless):
     packed = pack(birds_dir, tmp_path / "packed", tarfile.TarInfo(needless))
-    assert load(packed).sha256() == load(birds_dir).sha256()
+    assert load(packed).sha256 == load(birds_dir).sha256
     assert visible_files(packed / "CUB_200_2010") == visible_files(birds_dir / "CUB_200_2010")
 
 
@@ -161,9 +138,77 @@ def test_an_archive_that_was_cut_off_is_an_error_and_leaves_nothing(birds_dir, t
     assert visible_files(packed) == ["images.tgz", "lists.tgz"]
 
 
+@pytest.fixture
+def official(tmp_path):
+    """A data folder as if two archives of empty images were the official ones, of as many images."""
+    lists = {
+        part: [f"001.Bird/{part}_{n}.jpg" for n in range(count)]
+        for part, count in zip(("train", "test"), cub200.COUNTS)
+    }
+    for name, (archive, *_) in cub200.ARCHIVES.items():
+        with tarfile.open(tmp_path / archive, "w:gz", compresslevel=1) as tar:
+            if name == "images":
+                files = {path: b"" for paths in lists.values() for path in paths}
+            else:
+                files = {f"{part}.txt": "\n".join(paths).encode() for part, paths in lists.items()}
+            for path, content in files.items():
+                member = tarfile.TarInfo(f"{name}/{path}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    cub200.find(tmp_path)
+    for name, (archive, _, sha256) in cub200.ARCHIVES.items():
+        path = tmp_path / cub200.FOLDER / name / cub200.SOURCE
+        source = read_json(path)
+        assert source["archive_sha256"] == sha256_of(tmp_path / archive)
+        write_json(path, {**source, "archive_sha256": sha256})
+    return tmp_path
+
+
+def why_not(data_dir, limit=None, **changes):
+    options = {**AS_REPORTED, **changes}
+    return CUB200.why_not_comparable(loading.load(CUB200, data_dir, (0,), limit, options), options)
+
+
+def test_comparable_are_the_images_and_lists_of_the_official_archives_whole(official):
+    assert why_not(official) is None
+    assert why_not(official, image_size=96) == "images of another size, or not squashed"
+    assert why_not(official, resize="pad") == "images of another size, or not squashed"
+    assert why_not(official, limit=2999) == "not all of the official images"
+
+
+@pytest.mark.parametrize(
+    "change", ["an image changed", "a list changed", "an image added", "another archive", "no source"]
+)
+def test_what_changed_since_the_official_archives_were_extracted_is_not_comparable(official, change):
+    folder = official / cub200.FOLDER
+    if change == "an image changed":
+        (folder / "images/001.Bird/test_3032.jpg").write_bytes(b"0")
+    elif change == "a list changed":
+        lines = (folder / "lists/train.txt").read_text().splitlines()
+        (folder / "lists/train.txt").write_text("\n".join(lines[::-1]))
+    elif change == "an image added":
+        (folder / "images/001.Bird/another.jpg").touch()
+    elif change == "another archive":
+        path = folder / "lists" / cub200.SOURCE
+        write_json(path, {**read_json(path), "archive_sha256": "0" * 64})
+    else:
+        (folder / "images" / cub200.SOURCE).unlink()
+    assert why_not(official) == "images or lists not from the official archives"
+
+
+def test_folders_that_were_there_before_are_never_taken_for_the_archives_content(birds_dir, tmp_path):
+    """One's own images, cropped say, beside the official archives, of which only the lists were extracted."""
+    packed = pack(birds_dir, tmp_path / "packed")
+    shutil.copytree(birds_dir / "CUB_200_2010/images", packed / "CUB_200_2010/images")
+    load(packed, 224)
+    assert not (packed / "CUB_200_2010/images" / cub200.SOURCE).exists()
+    assert (packed / "CUB_200_2010/lists" / cub200.SOURCE).exists()
+
+
 def test_the_real_birds(real_data_dir):
     data = load(real_data_dir, 224, classes=tuple(range(200)))
     assert (len(data.train_labels), len(data.test_labels)) == (3000, 3033)
     assert data.images_per_class()[0].tolist() == [15] * 200
     assert data.class_names[0] == "Black_footed_Albatross"
+    assert CUB200.why_not_comparable(data, AS_REPORTED) == "images or lists not from the official archives"
     assert tf.reduce_max(data.train_images.decode(data.train_images.absolute_paths()[0])) > 100

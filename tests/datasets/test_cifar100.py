@@ -1,13 +1,16 @@
 import os
 import pickle
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import visible_files
 
-from common import datasets
 from common.datasets import cifar100
+from common.datasets.cifar100 import CIFAR100
+from common.datasets.image_data import ImageArray
+from common.datasets.loading import load
 from common.errors import UserError
 
 ALL = tuple(range(25))
@@ -15,23 +18,24 @@ ALL = tuple(range(25))
 
 def test_pixels_labels_and_names(cifar100_dir, synthetic_data):
     data = cifar100.load(cifar100_dir)
-    assert data.train_images.dtype == np.uint8
-    assert np.array_equal(data.train_images[:12], synthetic_data.train_images[:12])
+    assert data.train_images.values.dtype == np.uint8
+    assert np.array_equal(data.train_images.values[:12], synthetic_data.train_images.values[:12])
     assert np.bincount(data.train_labels).tolist() == [12] * 25
     assert len(data.class_names) == 100
 
 
 def test_chosen_classes_are_relabelled_in_the_order_given(cifar100_dir):
-    whole = datasets.load("cifar100", cifar100_dir, ALL, None)
-    data = datasets.load("cifar100", cifar100_dir, (7, 3), 5)
+    whole = load(CIFAR100, cifar100_dir, ALL, None, {})
+    data = load(CIFAR100, cifar100_dir, (7, 3), 5, {})
     assert data.class_names == ("class 7", "class 3")
     assert np.bincount(data.train_labels).tolist() == [5, 5]
-    assert np.array_equal(data.train_images[data.train_labels == 0], whole.train_images[whole.train_labels == 7][:5])
+    expected = whole.train_images.values[whole.train_labels == 7][:5]
+    assert np.array_equal(data.train_images.values[data.train_labels == 0], expected)
 
 
 def test_a_class_without_images_is_named(cifar100_dir):
     with pytest.raises(UserError, match=r"class 30 \(class 30\) has 0 training and 0 test images"):
-        datasets.load("cifar100", cifar100_dir, (0, 30), None)
+        load(CIFAR100, cifar100_dir, (0, 30), None, {})
 
 
 def test_the_archive_gives_the_same_as_the_folder(cifar100_dir, tmp_path):
@@ -39,11 +43,11 @@ def test_the_archive_gives_the_same_as_the_folder(cifar100_dir, tmp_path):
     other.mkdir()
     with tarfile.open(other / cifar100.ARCHIVE, "w:gz") as tar:
         tar.add(cifar100_dir / cifar100.FOLDER, cifar100.FOLDER)
-    assert cifar100.load(other).sha256() == cifar100.load(cifar100_dir).sha256()
+    assert cifar100.load(other).sha256 == cifar100.load(cifar100_dir).sha256
     assert visible_files(other) == [cifar100.ARCHIVE, *(f"{cifar100.FOLDER}/{n}" for n in ("meta", "test", "train"))]
 
 
-@pytest.mark.parametrize("damage", ["cut", "not an archive", "link", "one byte"])
+@pytest.mark.parametrize("damage", ["cut", "not an archive", "link", "one byte", "no train"])
 def test_a_bad_archive_is_an_error_and_leaves_nothing(cifar100_dir, tmp_path, damage):
     folder = tmp_path / "archive"
     folder.mkdir()
@@ -55,7 +59,7 @@ def test_a_bad_archive_is_an_error_and_leaves_nothing(cifar100_dir, tmp_path, da
             link = tarfile.TarInfo(f"{cifar100.FOLDER}/train")
             link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
             tar.addfile(link)
-        else:
+        elif damage != "no train":
             tar.add(cifar100_dir / cifar100.FOLDER / "train", f"{cifar100.FOLDER}/train")
     if damage == "cut":
         archive.write_bytes(archive.read_bytes()[:-5000])
@@ -65,7 +69,8 @@ def test_a_bad_archive_is_an_error_and_leaves_nothing(cifar100_dir, tmp_path, da
         archive.write_bytes(content)
     elif damage == "not an archive":
         archive.write_bytes(b"<html>not found</html>")
-    with pytest.raises(UserError, match=r"is not a whole cifar-100-python\.tar\.gz"):
+    words = "which no data set needs" if damage == "link" else r"cifar-100-python\.tar\.gz is not whole"
+    with pytest.raises(UserError, match=words):
         cifar100.load(folder)
     assert visible_files(folder) == [cifar100.ARCHIVE]
 
@@ -124,8 +129,14 @@ def test_a_swap_without_labels_is_seen_by_the_counts(cifar100_dir):
         cifar100.load(cifar100_dir)
 
 
-def test_real_data(real_data_dir):
-    data = datasets.load("cifar100", real_data_dir, ALL, None)
+def test_the_report_s_images_are_25_official_classes_whole(real_data_dir):
+    data = load(CIFAR100, real_data_dir, ALL, None, {})
     assert data.train_images.shape == (12500, 32, 32, 3)
     assert [part.tolist() for part in data.images_per_class()] == [[500] * 25, [100] * 25]
     assert (data.class_names[0], data.class_names[24]) == ("apple", "cockroach")
+    assert CIFAR100.why_not_comparable(data, {}) is None
+    assert CIFAR100.why_not_comparable(data.limit(499), {})
+    assert CIFAR100.why_not_comparable(data.select(ALL[::-1]), {})
+    pixels = data.test_images.values.copy()
+    pixels[-1, -1, -1, -1] ^= 1
+    assert CIFAR100.why_not_comparable(replace(data, test_images=ImageArray(pixels)), {})

@@ -1,9 +1,12 @@
+import re
+import zipfile
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.models.layers import FusedBatchNormalization
+from common.models.layers import FusedBatchNormalization, WithTestTimeAugmentation, portable
 
 # bfloat16 has 8 bits of mantissa; the statistics are float32 in both.
 TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 4e-2}
@@ -67,12 +70,36 @@ def test_a_frozen_layer_keeps_its_statistics_and_normalizes_with_them():
     assert all(np.array_equal(a, b) for a, b in zip(before, ours.get_weights()))
 
 
+def network(policy, kind=keras.Model):
+    """A network with another inside it, its weights and statistics not trivial."""
+    inner_inputs = keras.Input((5, 5, 8))
+    inner = keras.Model(inner_inputs, FusedBatchNormalization(dtype=policy)(inner_inputs))
+    images = keras.Input((5, 5, 8))
+    outputs = keras.layers.Flatten()(FusedBatchNormalization(dtype=policy)(inner(images)))
+    model = kind(images, keras.layers.Dense(3, dtype="float32")(outputs))
+    model(inputs((16, 5, 5, 8)), training=True)
+    return model
+
+
 @pytest.mark.parametrize("policy", TOLERANCE)
-def test_saved_and_loaded(tmp_path, policy):
-    model = keras.Sequential([keras.Input((5, 5, 8)), FusedBatchNormalization(dtype=policy)])
-    x = inputs((16, 5, 5, 8))
-    model(x, training=True)
-    model.save(tmp_path / "model.keras")
+@pytest.mark.parametrize("kind", [keras.Model, WithTestTimeAugmentation])
+def test_what_is_saved_holds_layers_of_keras_alone_and_gives_the_same(tmp_path, policy, kind):
+    model = network(policy, kind)
+    portable(model).save(tmp_path / "model.keras")
+    config = zipfile.ZipFile(tmp_path / "model.keras").read("config.json").decode()
+    modules = set(re.findall(r'"module": "([\w.]+)"', config))
+    assert modules and all(module.split(".")[0] == "keras" for module in modules)
+    assert "common" not in config and "Fused" not in config
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert isinstance(loaded.layers[-1], FusedBatchNormalization)
-    np.testing.assert_array_equal(tf.cast(loaded(x), tf.float32), tf.cast(model(x), tf.float32))
+    x = inputs((16, 5, 5, 8))
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), model.predict(x, verbose=0), atol=TOLERANCE[policy])
+
+
+def test_test_time_augmentation_is_the_mean_over_an_image_and_its_mirror_outside_of_training():
+    model = network("float32", WithTestTimeAugmentation)
+    plain = keras.Model(model.input, model.output)
+    x = inputs((16, 5, 5, 8))
+    expected = (plain.predict(x, verbose=0) + plain.predict(x[:, :, ::-1], verbose=0)) / 2
+    assert np.abs(plain.predict(x, verbose=0) - expected).max() > 0.01
+    assert model.predict(x, verbose=0) == pytest.approx(expected, abs=1e-5)
+    assert model(x, training=True).numpy() == pytest.approx(plain(x, training=True).numpy(), abs=1e-5)

@@ -2,8 +2,8 @@ import pytest
 
 import ex1_basenet
 import ex2_improvements
-from common import models
-from common.layer_table import layer_table, multiply_adds
+from common.models.layer_table import layer_table, multiply_adds
+from common.trial import build_network
 
 BASENET = """
 | 1 | Conv2D | 5 | 32 → 28 | 3 → 6 |
@@ -54,14 +54,14 @@ IMPROVED = """
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_tables_are_the_report_s(experiment, lines, parameters):
-    table = layer_table(models.build(experiment, (32, 32, 3), 25)).splitlines()
+    table = layer_table(build_network(experiment, (32, 32, 3), 25)).splitlines()
     assert table[:2] == ["| no. | layer | kernel | size | channels |", "|---|---|---|---|---|"]
     assert table[2:-2] == lines.strip().splitlines()
     assert table[-1] == f"{parameters} parameters"
 
 
 def layers_of(experiment):
-    table = layer_table(models.build(experiment, (32, 32, 3), 25)).splitlines()[2:-2]
+    table = layer_table(build_network(experiment, (32, 32, 3), 25)).splitlines()[2:-2]
     return [line.split(" | ")[1].split(",")[0].split(" (")[0] for line in table]
 
 
@@ -78,6 +78,6 @@ def test_each_variant_of_exercise_2_adds_its_layers():
 
 
 def test_multiply_adds_are_those_of_convolutions_and_linear_layers():
-    model = models.build(ex1_basenet.ADAM, (32, 32, 3), 25)
+    model = build_network(ex1_basenet.ADAM, (32, 32, 3), 25)
     first, second = 28 * 28 * 6 * 5 * 5 * 3, 10 * 10 * 16 * 5 * 5 * 6
     assert multiply_adds(model) == first + second + 400 * 50 + 50 * 25

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.evaluation import accuracy_interval, evaluate
+from common.reporting.metrics import accuracy_interval, evaluate
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(200, 8)).astype(np.float32) * 3
@@ -10,7 +10,7 @@ LABELS = np.arange(200) % 8
 
 
 def test_loss_accuracy_and_top5_are_keras_s():
-    result = evaluate(LOGITS, LABELS)
+    result, _ = evaluate(LOGITS, LABELS)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(LABELS, LOGITS)
     assert result["test_loss"] == pytest.approx(float(loss), rel=1e-5)
     for key, metric in (
@@ -23,18 +23,18 @@ def test_loss_accuracy_and_top5_are_keras_s():
 
 def test_confusion_matrix_has_the_true_class_in_rows():
     logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
-    result = evaluate(logits, np.array([0, 1, 1, 2]))
-    assert result["confusion_matrix"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
-    assert result["per_class_accuracy"] == [1, 0.5, 1]
+    result, per_class = evaluate(logits, np.array([0, 1, 1, 2]))
+    assert per_class["confusion_matrix"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert per_class["accuracy"] == [1, 0.5, 1]
     assert result["test_top5_accuracy"] == 1  # fewer than five classes
 
 
 def test_a_class_without_images_is_at_0():
-    assert evaluate(np.eye(3, dtype=np.float32)[[0, 1]], np.array([0, 1]))["per_class_accuracy"] == [1, 1, 0]
+    assert evaluate(np.eye(3, dtype=np.float32)[[0, 1]], np.array([0, 1]))[1]["accuracy"] == [1, 1, 0]
 
 
 def test_two_classes():
-    assert evaluate(np.array([[1, 0], [1, 0]], np.float32), np.array([0, 1]))["test_accuracy"] == 0.5
+    assert evaluate(np.array([[1, 0], [1, 0]], np.float32), np.array([0, 1]))[0]["test_accuracy"] == 0.5
 
 
 def test_interval_is_wilson_s():

@@ -1,0 +1,103 @@
+import copy
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import ROOT, visible_files
+from PIL import Image
+
+from common.reporting import figures
+from common.reporting.run_folder import read_run
+
+PUBLISHED = ROOT / "published/cifar100"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A published run that stopped early, in a folder of its own."""
+    folder = tmp_path / "seed-0"
+    shutil.copytree(PUBLISHED / "ex2_improvements/early-stopping/seed-0", folder)
+    return read_run(folder)
+
+
+def drawn(run):
+    return [name for name in visible_files(run.folder) if name.endswith(".png")]
+
+
+def lines(figure):
+    return {line.get_label(): line for line in figure.axes[0].get_lines()}
+
+
+def test_every_figure_of_the_registry_is_drawn_and_only_missing_ones_again(run):
+    figures.draw(run, again=False)
+    assert drawn(run) == sorted(f"{name}.png" for name in figures.FIGURES)
+    first = {name: (run.folder / name).read_bytes() for name in drawn(run)}
+    (run.folder / "loss.png").write_bytes(b"old")
+    (run.folder / "accuracy.png").unlink()
+    figures.draw(run, again=False)
+    assert (run.folder / "loss.png").read_bytes() == b"old"
+    assert (run.folder / "accuracy.png").read_bytes() == first["accuracy.png"]
+    figures.draw(run, again=True)
+    assert {name: (run.folder / name).read_bytes() for name in drawn(run)} == first
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_the_evaluated_epoch_is_marked(run, metric):
+    best, last = run.metrics["best_epoch"], run.metrics["epochs"]
+    assert run.evaluated_epoch == best < last
+    marked = lines(figures.FIGURES[metric](run))[f"Evaluated epoch: {best}"]
+    assert marked.get_xdata() == [best] and marked.get_ydata() == [run.history[best - 1][f"val_{metric}"]]
+    whole = replace(run, metrics={**run.metrics, "evaluated_epoch": last})  # as without early stopping
+    marked = lines(figures.FIGURES[metric](whole))[f"Evaluated epoch: {last}"]
+    assert marked.get_xdata() == [last] and marked.get_ydata() == [run.history[-1][f"val_{metric}"]]
+
+
+def test_a_history_shows_training_and_validation(run):
+    for metric in ("loss", "accuracy"):
+        found = lines(figures.FIGURES[metric](run))
+        assert list(found["Training"].get_ydata()) == [row[metric] for row in run.history]
+        assert list(found["Validation"].get_ydata()) == [row[f"val_{metric}"] for row in run.history]
+
+
+def test_a_training_loss_on_smoothed_labels_says_so():
+    (folder,) = (PUBLISHED / "bonus_residual").glob("label-smoothing*/seed-0")
+    assert "Training (labels smoothed by 0.1)" in lines(figures.loss(read_run(folder)))
+    assert "Training" in lines(figures.accuracy(read_run(folder)))
+
+
+def test_the_confusion_matrix_has_the_true_class_in_rows_as_fractions(run):
+    axes = figures.confusion_matrix(run).axes[0]
+    matrix = np.array(run.per_class["confusion_matrix"])
+    np.testing.assert_allclose(axes.images[0].get_array(), matrix / matrix.sum(axis=1, keepdims=True))
+    assert [label.get_text() for label in axes.get_yticklabels()] == run.config["dataset"]["classes"]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("True class", "Predicted class")
+
+
+def test_names_that_look_like_mathematics_are_drawn_as_they_are(run, capsys):
+    config = copy.deepcopy(run.config)
+    config["dataset"]["classes"][3] = "Ba$$in_bird"
+    config["dataset"]["classes"][4] = "$\\frac{1}$"
+    config["name"] = "early-stopping,optimizer=a$b_c$"
+    run = replace(run, config=config)
+    figures.draw(run, again=True)
+    figures.draw_comparison([run, run], run.folder)
+    assert capsys.readouterr().err == ""
+    assert len(drawn(run)) == len(figures.FIGURES) + len(figures.METRICS)
+
+
+def test_a_figure_that_fails_is_one_warning_and_the_others_are_drawn(run, capsys):
+    (run.folder / "loss.png").mkdir()
+    figures.draw(run, again=True)
+    warning = capsys.readouterr().err
+    assert warning.count("\n") == 1
+    assert warning.startswith(f"warning: {run.folder / 'loss.png'} was not drawn") and "--redraw" in warning
+    assert drawn(run) == ["accuracy.png", "confusion_matrix.png"]
+
+
+def test_a_long_name_stays_within_the_figure(run):
+    name = "early-stopping," + ",".join(f"setting-{number}=0.123" for number in range(6))
+    run = replace(run, config={**run.config, "name": name[:120]})
+    figures.draw(run, again=True)
+    edges = np.array(Image.open(run.folder / "loss.png").convert("L"))[:, [0, 1, -2, -1]]
+    assert edges.min() == 255  # nothing touches the left or the right edge

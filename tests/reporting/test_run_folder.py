@@ -1,0 +1,115 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, read_json
+
+from common.errors import UserError
+from common.reporting.run_folder import RunFolder, find_runs, read_history, read_run, write_history
+
+CONFIG = {"experiment": {"epochs": 25, "batch_size": 64}, "seed": 0}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path, "synthetic", "script", "variant", 0)
+
+
+def test_history_reads_back_exactly(tmp_path):
+    history = [
+        {"epoch": 1, "loss": 1 / 3, "accuracy": 0.1, "val_loss": 1e-9, "val_accuracy": 2 / 7, "learning_rate": 0.01}
+    ]
+    write_history(tmp_path / "history.csv", history)
+    assert read_history(tmp_path / "history.csv") == history
+
+
+@pytest.mark.parametrize("is_finished", [True, False], ids=["finished", "unfinished"])
+def test_other_settings_are_named_setting_by_setting(folder, is_finished):
+    with folder.locked():
+        folder.begin(CONFIG)
+        if is_finished:
+            folder.partial.rename(folder.path)
+        else:
+            assert folder.finished(CONFIG) is None
+        words = r"run that differs: experiment\.epochs is 25 there, 3 here; seed is 0 there, 1 here\..*--force"
+        with pytest.raises(UserError, match=words):
+            folder.finished({"experiment": {"epochs": 3, "batch_size": 64}, "seed": 1})
+
+
+def test_lists_are_compared_value_by_value_and_long_lists_of_differences_cut(folder):
+    with folder.locked():
+        folder.begin({"classes": ["apple", "baby"], "seed": 0})
+        with pytest.raises(UserError, match=r'differs: classes\.1 is "baby" there, null here\. Keep'):
+            folder.finished({"classes": ["apple"], "seed": 0})
+        with pytest.raises(UserError, match=r"; and 2 more\. Keep"):
+            folder.finished({"classes": ["x", "y", "z", "u", "v"], "seed": 1})
+
+
+def test_changed_code_is_named_by_its_files(folder):
+    code = {"common/a.py": "1", "common/b.py": "2", "common/c.py": "3"}
+    with folder.locked():
+        folder.begin({**CONFIG, "code": code})
+        with pytest.raises(UserError, match=r"differs: its code has changed since, in common/b\.py and common/c\.py\."):
+            folder.finished({**CONFIG, "code": {"common/a.py": "1", "common/b.py": "other"}})
+        assert folder.finished({**CONFIG, "code": code}) is None
+
+
+def test_an_unfinished_run_is_kept_for_its_own_settings_only(folder):
+    with folder.locked():
+        folder.begin(CONFIG)
+        folder.checkpoint.write_bytes(b"checkpoint")
+        folder.begin(CONFIG)
+        assert folder.checkpoint.exists()
+        folder.begin({**CONFIG, "seed": 1})
+        assert not folder.checkpoint.exists()
+
+
+def test_each_process_that_works_on_a_run_adds_a_row(folder):
+    with folder.locked():
+        folder.begin(CONFIG)
+        folder.add_environment({"first_epoch": 1})
+        folder.add_environment({"first_epoch": 3})
+        assert read_json(folder.partial / "environment.json") == [{"first_epoch": 1}, {"first_epoch": 3}]
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(folder, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from common.reporting.run_folder import RunFolder\n"
+        f"with RunFolder(Path({str(tmp_path)!r}), 'synthetic', 'script', 'variant', 0).locked():\n"
+        "    print('locked', flush=True); sys.stdin.read()"
+    )
+    first = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert first.stdout.readline() == b"locked\n"
+    with pytest.raises(UserError, match="another process is writing"), folder.locked():
+        pass
+    first.kill()
+    first.communicate()
+    with folder.locked():
+        pass
+
+
+def test_published_runs_are_found_and_read_back_whole():
+    found = find_runs(ROOT / "published")
+    assert len(found) >= 80
+    for path in found:
+        run = read_run(path)
+        assert path == ROOT / "published" / run.dataset / run.script / run.name / f"seed-{run.seed}"
+        assert run.name.split(",")[0] == run.variant
+        assert len(run.history) == run.metrics["epochs"] >= run.evaluated_epoch >= 1
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "nested"])
+def test_a_folder_that_is_not_a_whole_run_is_named(tmp_path, damage):
+    whole = find_runs(ROOT / "published")[0]
+    for name in ("config", "metrics", "per_class", "timing", "environment"):
+        (tmp_path / f"{name}.json").write_bytes((whole / f"{name}.json").read_bytes())
+    (tmp_path / "history.csv").write_bytes((whole / "history.csv").read_bytes())
+    assert read_run(tmp_path).metrics == read_run(whole).metrics
+    path = tmp_path / "metrics.json"
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_text(json.dumps({"epochs": 1})[:-1] if damage == "cut" else "[" * 100_000)
+    with pytest.raises(UserError, match=r"does not hold a whole run .*--force"):
+        read_run(tmp_path)

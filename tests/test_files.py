@@ -1,0 +1,93 @@
+import json
+import os
+import random
+import threading
+
+import numpy as np
+import pytest
+from conftest import run_code
+
+from common.errors import UserError
+from common.files import atomic_folder, atomic_write, locked, make_once, sha256_of, write_json
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    pytest.importorskip("resource")
+    path = tmp_path / "file"
+    atomic_write(path, lambda file: file.write(b"old"))
+    code = (
+        "import resource; from pathlib import Path; from common.files import atomic_write\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"atomic_write(Path({str(path)!r}), lambda file: file.write(bytes(5000)))"
+    )
+    assert "File too large" in run_code(code).stderr
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_reads_back_exactly_and_lists_of_numbers_stand_on_a_line(tmp_path):
+    chance = random.Random(0)
+    matrix = np.random.default_rng(0).integers(0, 100, (25, 25)).tolist()
+    value = {
+        "matrix": matrix,
+        "numbers": [chance.uniform(-1, 1) * 10.0 ** chance.randint(-20, 20) for _ in range(200)],
+        "names": ["a [1,\n 2]", "[\n  1,\n  2\n]", "b"],
+        "mixed": [1, None, "x", [2, [3.5]], {}],
+        "empty": [],
+        "text": "é",
+    }
+    write_json(tmp_path / "file.json", value)
+    text = (tmp_path / "file.json").read_text(encoding="utf-8")
+    assert json.loads(text) == value
+    assert len(text.splitlines()) < 60
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    folder = tmp_path / "folder"
+    with pytest.raises(RuntimeError), atomic_folder(folder) as temporary:
+        (temporary / "file").touch()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".folder.part").mkdir()
+    (tmp_path / ".folder.part" / "old").touch()  # as a kill leaves it
+    with atomic_folder(folder) as temporary:
+        (temporary / "file").touch()
+        assert not folder.exists()
+    assert os.listdir(folder) == ["file"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_of_several_that_want_it_one_makes_it(tmp_path):
+    path, made = tmp_path / "folder" / "file", []
+
+    def make():
+        made.append(threading.get_ident())
+        path.write_text("once")
+
+    threads = [threading.Thread(target=make_once, args=(path, make)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1 and path.read_text() == "once"
+
+
+def test_a_lock_is_free_again_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError), locked(tmp_path / "x", busy="busy"):
+        raise RuntimeError
+    with locked(tmp_path / "x", busy="busy"):
+        pass
+
+
+def test_checksums_are_sha256(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_who_comes_second_is_told(tmp_path):
+    with (
+        locked(tmp_path / "x"),
+        pytest.raises(UserError, match="somebody is there"),
+        locked(tmp_path / "x", busy="somebody is there"),
+    ):
+        pass

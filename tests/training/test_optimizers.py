@@ -1,0 +1,146 @@
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from keras.src.backend.tensorflow.optimizer import TFOptimizer
+
+import bonus_residual
+import ex1_basenet
+from common.errors import UserError
+from common.experiment import Component, GradientDescent
+from common.training.fit import Phase, compile_model
+from common.training.optimizers import FusedSGD, OneDevice, make_optimizer
+from common.trial import build_network
+
+BASENET = ex1_basenet.ADAM
+
+
+def rates(learning, steps, at):
+    """The learning rate after as many optimizer steps."""
+    optimizer = make_optimizer(learning, learning.learning_rate, steps)
+    optimizer.build([keras.Variable(np.ones(2, "float32"))])
+    found = []
+    for step in at:
+        optimizer.variables[0].assign(step * learning.accumulate)
+        found.append(float(optimizer.learning_rate))
+    return found
+
+
+def test_sgd_has_nesterov_momentum_and_the_old_decay():
+    learning = ex1_basenet.SGD.learning
+    optimizer = make_optimizer(learning, learning.learning_rate, 4400)
+    assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
+    assert rates(learning, 4400, (0, 4400)) == pytest.approx([0.01, 0.01 / (1 + 1e-6 * 4400)], rel=1e-6)
+
+
+STOCK = {
+    "sgd": (ex1_basenet.SGD.learning, keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)),
+    "sgd without momentum": (GradientDescent(Component("sgd"), 0.01), keras.optimizers.SGD(0.01)),
+    "adam": (ex1_basenet.ADAM.learning, keras.optimizers.Adam(0.001)),
+    "rmsprop": (
+        GradientDescent(Component("RMSprop", {"rho": 0.8, "momentum": 0.5}), 0.01),
+        keras.optimizers.RMSprop(0.01, rho=0.8, momentum=0.5),
+    ),
+    "accumulation": (
+        GradientDescent(Component("sgd", {"momentum": 0.9}), 0.01, accumulate=2),
+        keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=2),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STOCK)
+def test_optimizers_take_the_steps_of_keras(kind):
+    learning, theirs = STOCK[kind]
+    random, shapes = np.random.default_rng(0), [(3, 4), (4,), (5, 5, 3, 2)]
+    ours = make_optimizer(learning, learning.learning_rate, 10**9)
+    start = [random.normal(0, 1, shape).astype("float32") for shape in shapes]
+    sets = [[keras.Variable(value) for value in start] for _ in range(2)]
+    for _ in range(4):
+        gradients = [keras.ops.convert_to_tensor(random.normal(0, 1, shape).astype("float32")) for shape in shapes]
+        for optimizer, variables in zip((ours, theirs), sets):
+            optimizer.apply(gradients, variables)
+    assert not np.array_equal(sets[0][0], start[0])
+    for one, other in zip(*sets):
+        assert one.numpy() == pytest.approx(other.numpy(), rel=2e-5, abs=1e-6)
+
+
+def test_a_schedule_warms_up_and_falls_to_zero_in_optimizer_steps():
+    for accumulate in (1, 2):
+        learning = GradientDescent(
+            learning_rate=0.002, schedule=Component("CosineDecay"), warmup=0.1, accumulate=accumulate
+        )
+        found = rates(learning, 600, (0, 30, 60, 330, 600))
+        assert found == pytest.approx([0, 0.001, 0.002, 0.001, 0], abs=1e-8)
+
+
+def test_a_schedule_without_warmup_begins_with_the_rate():
+    learning = bonus_residual.WEIGHT_DECAY.with_settings(warmup=0.0).learning
+    assert rates(learning, 100, (0, 50, 100)) == pytest.approx([0.003, 0.0015, 0], abs=1e-8)
+
+
+def test_a_schedule_keeps_its_own_settings():
+    decay = Component("PolynomialDecay", {"decay_steps": 10, "end_learning_rate": 0.5, "power": 1.0})
+    learning = GradientDescent(learning_rate=1.0, schedule=decay)
+    assert rates(learning, 100, (0, 5, 10, 100)) == pytest.approx([1, 0.75, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimizer": Component("adamm")}, "Keras has no optimizer adamm; it has .*Adam.*SGD"),
+        ({"optimizer": Component("sgd", {"rho": 0.9})}, "SGD cannot be made of sgd.rho=0.9"),
+        ({"optimizer": Component("loss_scale_optimizer")}, "Keras has no optimizer lossscaleoptimizer"),
+        ({"schedule": Component("linear")}, "Keras has no learning-rate schedule linear; it has .*CosineDecay"),
+        ({"warmup": 0.1}, "--warmup needs --schedule CosineDecay"),
+        ({"warmup": 0.1, "schedule": Component("ExponentialDecay", {"decay_rate": 0.5})}, "--warmup needs"),
+        ({"schedule": Component("ExponentialDecay")}, "ExponentialDecay cannot be made of exponentialdecay"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else "-".join(map(str, value.values())),
+)
+def test_what_keras_has_not_is_said(changes, words):
+    with pytest.raises(UserError, match=words):
+        make_optimizer(GradientDescent(**changes), 0.01, 10)
+
+
+@pytest.mark.parametrize("base", [ex1_basenet.SGD, ex1_basenet.ADAM], ids=lambda base: base.name)
+def test_weight_decay_shrinks_kernels_and_nothing_else(base):
+    model = build_network(BASENET, (32, 32, 3), 25)
+    compile_model(model, base.with_settings(weight_decay=0.5, learning_rate=0.1).learning, Phase(1), 1)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    model.optimizer.apply([keras.ops.zeros(variable.shape) for variable in model.trainable_variables])
+    for variable, value in zip(model.trainable_variables, before):
+        expected = value * (0.95 if variable.name == "kernel" else 1)
+        assert variable.numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_private_methods_of_keras_that_training_uses_are_what_they_were():
+    """Fails where a newer Keras renames one of them, or goes another way."""
+    newer = f"Keras {keras.__version__} has changed; mend common/training/optimizers.py: "
+    renamed = newer + "there is no {} in its optimizers any more"
+    for owner, name, arguments in (
+        (TFOptimizer, "_all_reduce_sum_gradients", ["self", "grads_and_vars"]),
+        (keras.optimizers.Optimizer, "_get_variable_index", ["self", "variable"]),
+    ):
+        assert hasattr(owner, name), renamed.format(name)
+        assert list(inspect.signature(getattr(owner, name)).parameters) == arguments, (
+            f"{newer}{name} takes other arguments now"
+        )
+    assert issubclass(keras.optimizers.SGD, TFOptimizer), newer + "its optimizers are not TFOptimizer any more"
+
+    calls = []
+
+    class Watched(keras.optimizers.SGD):
+        def _all_reduce_sum_gradients(self, grads_and_vars):
+            calls.append(grads_and_vars)
+            return grads_and_vars
+
+    variable = keras.Variable(np.ones(2, "float32"))
+    Watched().apply([keras.ops.ones(2)], [variable])
+    assert calls, newer + "apply does not call _all_reduce_sum_gradients, which OneDevice overrides to save memory"
+
+    fused = FusedSGD(momentum=0.9)
+    fused.build([keras.Variable(np.zeros(2, "float32")), variable])
+    assert fused._get_variable_index(variable) == 1, newer + "_get_variable_index does not number the variables"
+    assert len(fused.momentums) == 2, newer + "SGD keeps its momentum elsewhere"
+    assert FusedSGD.__mro__.index(OneDevice) < FusedSGD.__mro__.index(TFOptimizer)

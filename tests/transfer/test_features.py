@@ -1,0 +1,88 @@
+"""The features of frozen ResNet50, beside plain Keras."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common.datasets import cub200, loading
+from common.errors import UserError
+from common.models import resnet50
+from common.transfer import features
+from common.transfer.weights import read_weights
+
+OPTIONS = {"weights": "none", "precision": "float32", "quiet": True, "data_options": {"image_size": 64}}
+
+
+def load(data, kind, folder, **changes):
+    return features.load(data, kind, folder, **{**OPTIONS, **changes})
+
+
+@pytest.fixture(scope="module")
+def few_birds(drawn_birds):
+    """30 + 24 images of 64×64, of 6 species."""
+    return cub200.read(drawn_birds, "synthetic", 64, "squash").select(tuple(range(6)))
+
+
+def plain_keras(weights, images):
+    stock = keras.applications.ResNet50(include_top=False, weights=None, input_shape=images.shape[1:])
+    stock.set_weights(list(weights.values()))
+    return stock.predict(keras.applications.resnet.preprocess_input(images.copy()), verbose=0)
+
+
+def test_features_are_those_of_plain_keras(few_birds, tmp_path):
+    weights = read_weights("none")
+    images = np.stack([few_birds.test_images.decode(p) for p in few_birds.test_images.absolute_paths()])
+    maps = plain_keras(weights, images)
+    pooled = np.asarray(load(few_birds, "pooled", tmp_path).test_images)
+    assert np.abs(pooled - maps.mean(axis=(1, 2))).max() < 1e-4 * maps.max()
+    both = (pooled + plain_keras(weights, images[:, :, ::-1]).mean(axis=(1, 2))) / 2
+    averaged = np.asarray(load(few_birds, "pooled-flip-average", tmp_path).test_images)
+    assert np.abs(averaged - both).max() < 1e-4 * maps.max()
+    stored = np.asarray(load(few_birds, "map", tmp_path).test_images)
+    assert stored.shape == (len(images), 2, 2, 2048)
+    assert np.abs(stored - maps).max() < 1e-3 * maps.max()  # half precision
+
+
+def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_data_dir, real_weights):
+    data = loading.load(cub200.CUB200, real_data_dir, (0, 50, 199), 2, {"image_size": 224, "resize": "squash"})
+    images = np.stack([data.train_images.decode(p) for p in data.train_images.absolute_paths()])
+    weights = read_weights(real_weights)
+    expected = plain_keras(weights, images)
+    found = resnet50.frozen(weights, tf.float32)(images).numpy()
+    assert expected.max() > 1
+    assert np.abs(found - expected).max() < 1e-4 * expected.max()
+    rough = resnet50.frozen(weights, tf.bfloat16)(images).numpy()
+    assert np.abs(rough - expected).mean() < 0.03 * expected.mean()
+
+
+@pytest.mark.parametrize("kept", [pytest.param(40, marks=pytest.mark.slow), 580_000])
+def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(drawn_birds, tmp_path, kept):
+    large = cub200.read(drawn_birds, "synthetic", 112, "squash").select(tuple(range(10)))  # 66 at once
+    load(large, "pooled", tmp_path)
+    (path,) = tmp_path.glob("pooled-*.npy")
+    whole = path.read_bytes()
+    path.unlink()
+    path.with_name(f".{path.name}.partial").write_bytes(whole[:kept])
+    load(large, "pooled", tmp_path)
+    assert path.read_bytes() == whole
+    assert not path.with_name(f".{path.name}.partial").exists()
+
+
+def test_features_are_read_back_if_they_are_whole_and_other_weights_or_images_have_their_own(few_birds, tmp_path):
+    few_birds = few_birds.select((0, 1))
+    load(few_birds, "pooled", tmp_path)
+    (path,) = tmp_path.glob("pooled-*.npy")
+    path.write_bytes(path.read_bytes()[:-4] + np.float32(7).tobytes())
+    assert np.asarray(load(few_birds, "pooled", tmp_path).test_images)[-1, -1] == 7
+    for damaged in (path.read_bytes()[:-4], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"pooled-.*\.npy is damaged .*; delete it"):
+            load(few_birds, "pooled", tmp_path)
+    load(few_birds.limit(3), "pooled", tmp_path)
+    other = keras.applications.ResNet50(include_top=False, weights=None)
+    other.save_weights(tmp_path / "other.weights.h5")
+    load(few_birds, "pooled", tmp_path, weights=str(tmp_path / "other.weights.h5"))
+    load(few_birds, "pooled", tmp_path, data_options={"image_size": 64, "resize": "pad"})
+    load(few_birds, "pooled", tmp_path, precision="bfloat16")
+    assert len(list(tmp_path.glob("pooled-*.npy"))) == 5
