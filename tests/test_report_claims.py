@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -207,14 +208,26 @@ def test_rows_of_other_images_or_settings_are_shown_and_not_judged(published):
     assert found["banners"]
 
 
-@pytest.mark.parametrize("file", ["history.csv", "metrics.json", "per_class.json", "timing.json", "environment.json"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "config.json",
+        "history.csv",
+        "metrics.json",
+        "per_class.json",
+        "timing.json",
+        "environment.json",
+        "layer_table.md",
+    ],
+)
 @pytest.mark.parametrize("change", ["missing", "empty", "cut"])
 def test_a_run_with_a_missing_or_damaged_file_is_named_and_left_out(some, file, change):
     path = some / SGD / file
+    kept = 500 if file == "history.csv" else 100
     if change == "missing":
         path.unlink()
     else:
-        path.write_text("" if change == "empty" else path.read_text(encoding="utf-8")[:-40], encoding="utf-8")
+        path.write_text("" if change == "empty" else path.read_text(encoding="utf-8")[:kept], encoding="utf-8")
     runs = read_runs(some, {"cifar100"})
     found = content.collect(content.Request(EXERCISES[:1]), runs)
     assert [each["run"] for each in found["damaged"]] == [SGD.as_posix()]
@@ -227,3 +240,23 @@ def test_a_run_whose_history_ends_before_its_evaluated_epoch_is_damaged(some):
     path.write_text("".join(lines[:5]), encoding="utf-8")
     (damaged,) = read_runs(some, {"cifar100"}).damaged
     assert "history.csv ends before the evaluated epoch" in damaged.reason
+
+
+def test_predictions_that_cannot_be_read_make_a_run_damaged_and_whole_ones_give_its_calibration(some):
+    folder = some / "cifar100/ex1_basenet"
+    shutil.copytree(
+        PUBLISHED / "cifar100/bonus_residual/residual/seed-0", some / "cifar100/bonus_residual/residual/seed-0"
+    )
+    labels = np.arange(2500) % 25
+    for run in (folder / "sgd/seed-0", some / "cifar100/bonus_residual/residual/seed-0"):
+        np.savez(run / "predictions.npz", labels=labels, probabilities=np.eye(25)[labels])
+    runs = read_runs(some, {"cifar100"})
+    assert runs.damaged == []
+    (calibrated,) = content.collect(content.Request(EXERCISES), runs)["calibration"]
+    assert (calibrated["name"], calibrated["error"], calibrated["images"]) == ("residual", 0, 2500)
+
+    path = folder / "sgd/seed-0/predictions.npz"
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:1000], whole[:-2000], whole[:5000] + b"x" * 100 + whole[5100:]):
+        path.write_bytes(damaged)
+        assert [each.folder for each in read_runs(some, {"cifar100"}).damaged] == [folder / "sgd/seed-0"]

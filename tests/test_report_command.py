@@ -1,6 +1,7 @@
 """``reproduce_report.py`` as people run it: plans, runs, goes on after a kill, names what failed, writes the page."""
 
 import shutil
+import signal
 
 import pytest
 from conftest import assert_done, assert_error, kill_at, read_json, run_code, run_script, script_process
@@ -96,6 +97,17 @@ def test_a_failed_run_is_named_and_the_others_are_made_and_once_mended_it_alone_
     result = run_script(REPORT, *TINY, "--page-only", "--output", tmp_path)
     assert_done(result)
     assert without_times(read_json(tmp_path / "report.json")) == without_times(report)
+
+
+def test_ctrl_c_ends_the_runs_too_and_says_that_the_same_command_goes_on(tmp_path):
+    process = script_process(REPORT, *TINY, "--output", tmp_path)
+    for line in process.stdout:
+        if line.startswith("2 runs, 0 finished"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (130, "\nstopped; the same command goes on from there\n")
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_without_a_single_run_there_is_no_page(tmp_path):

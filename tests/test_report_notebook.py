@@ -3,7 +3,7 @@
 import pytest
 from conftest import ROOT
 
-jupytext = pytest.importorskip("jupytext", reason="needs jupytext: pip install -e '.[dev]'")
+jupytext = pytest.importorskip("jupytext", reason="needs jupytext: pip install -r requirements-dev.txt")
 NOTEBOOK = ROOT / "notebooks" / "report.ipynb"
 
 
@@ -16,7 +16,7 @@ def test_the_notebook_is_its_script_and_keeps_no_outputs():
 
 @pytest.mark.slow
 def test_every_cell_runs_on_synthetic_data(tmp_path, monkeypatch):
-    nbclient = pytest.importorskip("nbclient", reason="needs nbclient: pip install -e '.[dev]'")
+    nbclient = pytest.importorskip("nbclient", reason="needs nbclient: pip install -r requirements-dev.txt")
     monkeypatch.setenv("REPORT_DATASET", "synthetic")
     monkeypatch.setenv("REPORT_OUTPUT", str(tmp_path))
     notebook = jupytext.read(NOTEBOOK)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, assert_done, run_script
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -e '.[dev]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -r requirements-dev.txt")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 LARGEST = 5_000_000  # bytes
@@ -92,14 +92,14 @@ def test_figures_1_to_30_are_there_and_every_image_is_decoded(open_page):
 @pytest.mark.parametrize("way", ["mouse", "keyboard"])
 def test_the_summary_sorts(open_page, way):
     page = open_page()
-    button = page.get_by_role("button", name="Printed").first
+    button = page.get_by_role("button", name="Measured").first
     for order in ("ascending", "descending"):
         if way == "mouse":
             button.click()
         else:
             button.focus()
             page.keyboard.press("Enter")
-        values = [float(text) for text in first_column(page, 4)]
+        values = [float(text) for text in first_column(page, 5)]
         assert values == sorted(values, reverse=order == "descending")
         assert page.locator(".summary th[aria-sort]").get_attribute("aria-sort") == order
     assert len(values) == 15

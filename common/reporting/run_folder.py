@@ -90,7 +90,7 @@ def read_run(folder: Path) -> Run:
             for name in ("config", "metrics", "per_class", "timing", "environment")
         )
         return Run(folder, config, read_history(folder / "history.csv"), metrics, per_class, timing, environment)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, RecursionError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{folder} does not hold a whole run ({error}); use --force to train it again") from error
 
 

@@ -1,0 +1,1 @@
+"""The report again, from run folders: statistics, verdicts, claims, figures, and the page that holds them."""
