@@ -172,7 +172,9 @@ def _fine_tune(trial, model, batches, validation, checkpoint, verbose) -> Traini
     read_weights.cache_clear()
     # Several forward passes of a backbone beside each other would take gigabytes: one step an execution.
     phases = fine_tuning.phases(learning)
-    return fit(model, learning, batches, validation, checkpoint, verbose, phases, steps_per_execution=1)
+    return fit(
+        model, learning, batches, validation, checkpoint, verbose, phases, steps_per_execution=1, trim_memory=True
+    )
 
 
 def _fit_classifier(trial, model, batches, validation, checkpoint, verbose) -> Training:

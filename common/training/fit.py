@@ -97,6 +97,7 @@ def fit(
     verbose: int,
     phases: Sequence[Phase] = (),
     steps_per_execution: int = STEPS_PER_EXECUTION,
+    trim_memory: bool = False,
 ) -> Training:
     """Trains a model to the end, from the last finished epoch in ``checkpoint``.
 
@@ -107,6 +108,8 @@ def fit(
         model: not compiled.
         verbose: as in ``keras.Model.fit``.
         phases: one after the other, of ``learning.epochs`` together; none: one phase.
+        steps_per_execution: steps between two returns to Python.
+        trim_memory: give freed memory back after each epoch, which takes small networks a tenth of their time.
 
     Raises:
         Diverged: the loss is not a number any more.
@@ -152,7 +155,8 @@ def fit(
             validation_data=validation,
             callbacks=callbacks,
         ).history
-        _trim_memory()
+        if trim_memory:
+            _trim_memory()
         training.epoch_seconds.append(round(time.perf_counter() - start, 3))
         row = {key: logs[key][-1] for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
         if not all(math.isfinite(value) for value in row.values()):
