@@ -232,6 +232,7 @@ def test_a_planned_command_does_its_run_in_the_shell(tmp_path):
     assert visible_files(output) == [f"{folder}/{name}" for name in RUN_FILES]
 
 
+@pytest.mark.slow
 def test_ten_combinations_in_one_output_folder_are_ten_folders(tmp_path):
     few = ("--dataset", "synthetic", "--classes", "0,3", "--limit", 20, "--epochs", 1, "--quiet", "--output", tmp_path)
     optimizers = ("sgd+momentum=0.5", "adamax")

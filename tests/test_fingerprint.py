@@ -139,6 +139,7 @@ def test_a_result_is_shown_after_edits_that_change_nothing_and_refused_after_oth
     assert (tmp_path / "results" / RUN / "metrics.json").read_bytes() == metrics
 
 
+@pytest.mark.slow
 def test_a_half_trained_run_of_other_code_is_refused(project, tmp_path):
     command = (EX1, *QUICK, "--variant", "adam", "--epochs", 300, "--output", tmp_path / "results")
     kill_at(script_process(*command, root=project), "Epoch 3/300")

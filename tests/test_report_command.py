@@ -69,6 +69,7 @@ def test_the_page_from_published_runs_needs_no_tensorflow(tmp_path):
     assert report["sections"][0]["experiments"][0]["n"] >= 3
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_named_and_the_others_are_made_and_once_mended_it_alone_is_run(tmp_path):
     run = tmp_path / "synthetic/ex1_basenet/sgd,epochs=1,limit=5/seed-0"
     run.mkdir(parents=True)

@@ -153,6 +153,7 @@ def test_a_finished_run_is_printed_not_trained_and_figures_that_are_missing_are_
     assert (folder / "accuracy.png").read_bytes() == figure
 
 
+@pytest.mark.slow
 def test_force_trains_again_in_the_place_of_another_run(finished, tmp_path):
     """What the name does not say stands in config.json; tests/reporting/test_run_folder.py has how it is refused."""
     folder, _ = finished

@@ -18,6 +18,7 @@ def runs(output):
     return output / "synthetic/ex1_basenet"
 
 
+@pytest.mark.slow
 def test_runs_beside_each_other_leave_the_bytes_of_runs_one_after_the_other(tmp_path):
     command = (EX1, *FEW, "--dropout", 0, 0.3, "--output")
     assert_done(run_script(*command, tmp_path / "one"))

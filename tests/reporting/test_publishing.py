@@ -79,6 +79,7 @@ def test_the_code_of_a_run_is_current_changed_or_unknown():
     assert publishing.code_status(run, settings, code) == BEFORE_FINGERPRINTS
 
 
+@pytest.mark.slow
 def test_publishing_after_a_field_was_renamed_removes_nothing(project):
     """The command itself, in a copy of the project whose experiments have a field of another name."""
     shutil.copy(ROOT / "README.md", project)
