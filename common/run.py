@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common import environment, trial
+from common import environment, examples, trial
 from common.datasets.image_data import DataSet, ImageData
 from common.errors import UserError
 from common.experiment import Experiment
@@ -104,6 +104,10 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
         raise
     portable(outcome.model).save(folder.partial / "model.keras")
     np.savez(folder.partial / "predictions.npz", labels=this.data.test_labels, probabilities=outcome.probabilities)
+    shown = examples.collect(
+        outcome.model, this.data.test_images, this.data.test_labels, outcome.probabilities, this.normalization
+    )
+    np.savez_compressed(folder.partial / "examples.npz", **shown)
     (folder.partial / "layer_table.md").write_text(layer_table(outcome.model), encoding="utf-8")
     write_history(folder.partial / "history.csv", outcome.training.history)
     write_json(folder.partial / "metrics.json", outcome.metrics)

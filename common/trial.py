@@ -21,7 +21,7 @@ from common.training.checkpoint import Training
 from common.training.fit import best_epoch, fit, free_memory
 from common.training.optimizers import make_optimizer
 from common.transfer import features, fine_tuning, linear
-from common.transfer.weights import read_weights
+from common.transfer.weights import read_weights, warn_of_unusual_scales
 
 HEAD_OF_FEATURES = LinearClassifier("logistic", (3e-3, 1e-2, 3e-2))  # what --initial-head logistic begins with
 
@@ -163,7 +163,9 @@ def _fine_tune(trial, model, batches, validation, checkpoint, verbose) -> Traini
     trial.data.train_images.verify()
     trial.data.test_images.verify()
     if not checkpoint.exists():
-        model.get_layer(fine_tuning.BACKBONE).set_weights(list(read_weights(trial.weights).values()))
+        arrays = read_weights(trial.weights)
+        warn_of_unusual_scales(arrays)
+        model.get_layer(fine_tuning.BACKBONE).set_weights(list(arrays.values()))
         if learning.initial_head == "logistic":
             pooled = trial.features("pooled").train_images[trial.training]
             kernel, bias, _ = linear.fit_classifier(HEAD_OF_FEATURES, np.asarray(pooled), batches.labels, trial.seed)

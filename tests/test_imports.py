@@ -15,7 +15,7 @@ FLOORS = (
     ("common.cli",),
     ("common.sweep",),
     ("common.run",),
-    ("common.trial",),
+    ("common.trial", "common.examples"),
     ("common.transfer",),
     ("common.models", "common.training", "common.datasets", "common.reporting"),
     ("common.pipeline", "common.experiment"),

@@ -1,5 +1,6 @@
 """What the page reads out of runs: claims, gains, layer tables, figures, commands."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -242,21 +243,33 @@ def test_a_run_whose_history_ends_before_its_evaluated_epoch_is_damaged(some):
     assert "history.csv ends before the evaluated epoch" in damaged.reason
 
 
-def test_predictions_that_cannot_be_read_make_a_run_damaged_and_whole_ones_give_its_calibration(some):
-    folder = some / "cifar100/ex1_basenet"
-    shutil.copytree(
-        PUBLISHED / "cifar100/bonus_residual/residual/seed-0", some / "cifar100/bonus_residual/residual/seed-0"
-    )
+def test_predictions_that_cannot_be_read_make_a_run_damaged(some):
+    path = some / SGD / "predictions.npz"
     labels = np.arange(2500) % 25
-    for run in (folder / "sgd/seed-0", some / "cifar100/bonus_residual/residual/seed-0"):
-        np.savez(run / "predictions.npz", labels=labels, probabilities=np.eye(25)[labels])
-    runs = read_runs(some, {"cifar100"})
-    assert runs.damaged == []
-    (calibrated,) = content.collect(content.Request(EXERCISES), runs)["calibration"]
-    assert (calibrated["name"], calibrated["error"], calibrated["images"]) == ("residual", 0, 2500)
-
-    path = folder / "sgd/seed-0/predictions.npz"
+    np.savez(path, labels=labels, probabilities=np.eye(25)[labels])
+    assert read_runs(some, {"cifar100"}).damaged == []
     whole = path.read_bytes()
     for damaged in (b"", whole[:1000], whole[:-2000], whole[:5000] + b"x" * 100 + whole[5100:]):
         path.write_bytes(damaged)
-        assert [each.folder for each in read_runs(some, {"cifar100"}).damaged] == [folder / "sgd/seed-0"]
+        assert [each.folder for each in read_runs(some, {"cifar100"}).damaged] == [some / SGD]
+
+
+def test_the_calibration_of_several_runs_is_that_of_all_their_images_together(some):
+    """Two seeds of 100 images in 15 bins: all in the last one, or half of them in the one below."""
+    runs = some / "cifar100/bonus_residual/residual"
+    bins = np.zeros((2, 3, 15))
+    bins[0, :, -1] = (100, 0.98, 0.9)
+    bins[1, :, -1], bins[1, :, -2] = (50, 0.96, 0.6), (50, 0.9, 0.9)
+    for seed, values in enumerate(bins):
+        shutil.copytree(PUBLISHED / f"cifar100/bonus_residual/residual/seed-{seed}", runs / f"seed-{seed}")
+        path = runs / f"seed-{seed}" / "metrics.json"
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics["test_reliability"] = dict(zip(("images", "confidence", "accuracy"), values.tolist()))
+        path.write_text(json.dumps(metrics), encoding="utf-8")
+    (found,) = content.collect(content.Request(EXERCISES), read_runs(some, {"cifar100"}))["calibration"]
+    assert (found["name"], found["runs"]) == ("residual", 2)
+    assert [each["images"] for each in found["bins"]] == [50, 150]
+    confidence = (100 * 0.98 + 50 * 0.96) / 150
+    assert found["bins"][1]["confidence"] == pytest.approx(confidence)
+    assert found["bins"][1]["accuracy"] == pytest.approx(0.8)
+    assert found["error"] == pytest.approx((confidence - 0.8) * 150 / 200)

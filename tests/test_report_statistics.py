@@ -59,23 +59,6 @@ def test_a_pooled_deviation_of_two_groups_is_that_of_students_two_sample_test():
     assert statistics.pool([[1.0], [2.0]]) is None
 
 
-def test_calibration_by_hand():
-    # Two bins: 0.6 and 0.8 are confident, three of four right; 0.4 falls into the lower bin, wrong.
-    probabilities = np.array([[0.6, 0.4], [0.8, 0.2], [0.2, 0.8], [0.4, 0.6], [0.3, 0.4]])
-    labels = np.array([0, 0, 1, 0, 0])
-    found = statistics.calibration(probabilities, labels, bins=2)
-    assert found.images.tolist() == [1, 4]
-    assert found.confidence == pytest.approx([0.4, 0.7])
-    assert found.accuracy == pytest.approx([0.0, 0.75])
-    assert found.error == pytest.approx((1 * 0.4 + 4 * 0.05) / 5)
-
-
-def test_a_network_that_is_sure_and_right_is_calibrated_and_one_that_is_sure_and_wrong_is_not():
-    sure = np.eye(3)[[0, 1, 2, 0]]
-    assert statistics.calibration(sure, np.array([0, 1, 2, 0])).error == 0
-    assert statistics.calibration(sure, np.array([1, 2, 0, 1])).error == 1
-
-
 def test_the_verdict_is_a_prediction_interval_for_one_more_run():
     row = Row("a", printed=0.55, values=[0.50, 0.51, 0.52], test_images=2500)
     pooled = verdicts.pool_rows([row])

@@ -1,11 +1,12 @@
 """What logits are worth against labels."""
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 TOP = 5
+BINS = 15  # of the confidence, as in Guo et al. 2017
 
 
 def evaluate(logits: np.ndarray, labels: np.ndarray) -> tuple[dict, dict]:
@@ -13,8 +14,9 @@ def evaluate(logits: np.ndarray, labels: np.ndarray) -> tuple[dict, dict]:
 
     Returns:
         ``test_loss`` (mean categorical cross-entropy, nats), ``test_accuracy`` and
-        ``test_top5_accuracy`` (0..1), ``test_accuracy_interval`` (95 %, Wilson 1927); and, for each class,
-        ``accuracy`` (0 for one without images) and ``confusion_matrix`` (rows: true class).
+        ``test_top5_accuracy`` (0..1), ``test_accuracy_interval`` (95 %, Wilson 1927), and what ``calibration``
+        gives; and, for each class, ``accuracy`` (0 for one without images) and ``confusion_matrix`` (rows: true
+        class).
     """
     images, classes = logits.shape
     log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
@@ -26,6 +28,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray) -> tuple[dict, dict]:
         "test_accuracy": float(accuracy_score(labels, predicted)),
         "test_accuracy_interval": accuracy_interval(int(matrix.trace()), images),
         "test_top5_accuracy": float((top == labels[:, None]).any(axis=1).mean()),
+        **calibration(softmax(logits.astype(np.float64), axis=1), labels),
     }
     per_class = {
         "accuracy": (matrix.diagonal() / matrix.sum(axis=1).clip(1)).tolist(),
@@ -38,3 +41,34 @@ def accuracy_interval(correct: int, images: int) -> list[float]:
     """The 95 % Wilson interval of an accuracy, as [low, high]."""
     interval = binomtest(correct, images).proportion_ci(0.95, method="wilson")
     return [float(interval.low), float(interval.high)]
+
+
+def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> dict:
+    """Whether a network is right as often as it is sure.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.
+
+    Args:
+        probabilities: float (images, classes), rows that sum to 1.
+        labels: int (images,).
+        bins: of the confidence, the highest probability; equally wide over 0..1, a bin has its upper edge.
+
+    Returns:
+        ``test_calibration_error``, the expected calibration error: the mean over the images of
+        |accuracy - confidence| of their bin, 0..1; and ``test_reliability``, lists with ``images``, mean
+        ``confidence`` and ``accuracy`` of each bin, 0 for a bin without images.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    images = np.bincount(bin_of, minlength=bins)
+    sums = np.stack([np.bincount(bin_of, confidence, bins), np.bincount(bin_of, correct, bins)])
+    means = sums / images.clip(1)
+    return {
+        "test_calibration_error": float(np.abs(sums[1] - sums[0]).sum() / len(labels)),
+        "test_reliability": {
+            "images": images.tolist(),
+            "confidence": means[0].tolist(),
+            "accuracy": means[1].tolist(),
+        },
+    }

@@ -1,7 +1,10 @@
 """The pretrained weights of ResNet50: downloaded, from a file, or drawn."""
 
 import hashlib
+import math
+import sys
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,6 +12,8 @@ import keras
 import numpy as np
 
 from common.errors import UserError
+
+USUAL_SCALE = 20.0  # trained kernels seen here: between 0.4 and 6.7 times the scale of He's initialisation
 
 
 @lru_cache(maxsize=1)
@@ -52,6 +57,26 @@ def _load(model: keras.Model, path: Path) -> None:
             model.load_weights(path)
     except Exception as error:  # h5py and Keras raise many kinds
         raise UserError(f"--weights {path} does not fit ResNet50 without its output layer: {error}") from error
+
+
+def warn_of_unusual_scales(arrays: Mapping[str, np.ndarray]) -> None:
+    """A line on stderr for each kernel that training is likely to ruin.
+
+    A normalisation behind a convolution makes up for any scale of its kernel, so features are as they should be;
+    but the gradient of a kernel that is k times too small is k times too large. The usual scale is the standard
+    deviation √(2 / inputs) of He et al. 2015, arXiv:1502.01852.
+    """
+    for path, kernel in arrays.items():
+        layer, _, kind = path.rpartition("/")
+        if kind != "kernel":
+            continue
+        scale = float(kernel.std()) / math.sqrt(2 / math.prod(kernel.shape[:-1]))
+        if not 1 / USUAL_SCALE < scale < USUAL_SCALE:
+            print(
+                f"warning: the kernel of {layer} has {scale:.2g} times the usual scale; features do not suffer, but "
+                "training it is likely to fail. Get other weights, or see docs/troubleshooting.md",
+                file=sys.stderr,
+            )
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.reporting.metrics import accuracy_interval, evaluate
+from common.reporting.metrics import accuracy_interval, calibration, evaluate
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(200, 8)).astype(np.float32) * 3
@@ -43,3 +43,30 @@ def test_interval_is_wilson_s():
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
     assert (low, high) == pytest.approx((centre - half, centre + half), rel=1e-6)
+
+
+def test_calibration_by_hand():
+    # Two bins: 0.6 and 0.8 are confident, three of four right; 0.4 falls into the lower bin, wrong.
+    probabilities = np.array([[0.6, 0.4], [0.8, 0.2], [0.2, 0.8], [0.4, 0.6], [0.3, 0.4]])
+    labels = np.array([0, 0, 1, 0, 0])
+    found = calibration(probabilities, labels, bins=2)
+    assert found["test_reliability"]["images"] == [1, 4]
+    assert found["test_reliability"]["confidence"] == pytest.approx([0.4, 0.7])
+    assert found["test_reliability"]["accuracy"] == pytest.approx([0.0, 0.75])
+    assert found["test_calibration_error"] == pytest.approx((1 * 0.4 + 4 * 0.05) / 5)
+
+
+def test_a_network_that_is_sure_and_right_is_calibrated_and_one_that_is_sure_and_wrong_is_not():
+    sure = np.eye(3)[[0, 1, 2, 0]]
+    assert calibration(sure, np.array([0, 1, 2, 0]))["test_calibration_error"] == 0
+    assert calibration(sure, np.array([1, 2, 0, 1]))["test_calibration_error"] == 1
+
+
+def test_the_calibration_of_logits_is_that_of_their_probabilities():
+    result, _ = evaluate(LOGITS, LABELS)
+    expected = calibration(keras.ops.convert_to_numpy(keras.ops.softmax(LOGITS)).astype(float), LABELS)
+    assert result["test_calibration_error"] == pytest.approx(expected["test_calibration_error"], rel=1e-5)
+    reliability = result["test_reliability"]
+    assert len(reliability["images"]) == 15 and sum(reliability["images"]) == len(LABELS)
+    hits = np.dot(reliability["images"], reliability["accuracy"])
+    assert hits / len(LABELS) == pytest.approx(result["test_accuracy"])

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.transfer.weights import read_weights, weights_sha256
+from common.transfer.weights import read_weights, warn_of_unusual_scales, weights_sha256
 
 
 def test_a_file_of_weights_that_does_not_fit_names_the_layer(tmp_path):
@@ -44,3 +44,13 @@ def test_drawn_weights_are_the_same_every_time_whatever_the_policy_and_the_seed(
 def test_a_file_with_another_ending_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"ends with \.weights\.h5"):
         read_weights(str(tmp_path / "model.keras"))
+
+
+def test_a_kernel_far_outside_the_usual_scale_is_named_and_no_other(capsys):
+    arrays = dict(read_weights("none"))
+    warn_of_unusual_scales(arrays)
+    assert capsys.readouterr().err == ""
+    arrays["conv1_conv/kernel"] = arrays["conv1_conv/kernel"] / 148
+    warn_of_unusual_scales(arrays)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: the kernel of conv1_conv has 0.0")

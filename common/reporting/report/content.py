@@ -9,14 +9,15 @@ from common.experiment import Exercise, Reported
 from common.reporting.report import claims, worth
 from common.reporting.report.commands import command
 from common.reporting.report.layers import read_layer_table
-from common.reporting.report.runs import Runs, read_predictions
+from common.reporting.report.runs import Runs
 from common.reporting.report.sections import heading, section_of
-from common.reporting.report.statistics import Calibration, Pooled, calibration, summarize, welch_difference
+from common.reporting.report.statistics import Pooled, summarize, welch_difference
 from common.reporting.report.verdicts import Row, Verdict, joint_test, judge, pool_rows
 from common.reporting.run_folder import Run
 
 NO_DEVIATION = "cannot be compared: no experiment has two runs"
 CONFUSED_PAIRS = 8
+CALIBRATED = ("early-stopping", "early-stopping-no-dropout", "residual")
 
 
 @dataclass(frozen=True)
@@ -327,25 +328,28 @@ def _pairs(exercise: Exercise, variant: str, group: Sequence[Run], runs: Runs) -
     }
 
 
-def calibrations(exercises: Sequence[Exercise], runs: Runs) -> dict[str, Calibration]:
-    """Of the experiments with and without dropout whose predictions are at hand, over all their runs together."""
-    found = {}
-    for exercise in exercises:
-        for variant in ("early-stopping", "early-stopping-no-dropout", "residual"):
-            group = shown(exercise, variant, runs)
-            loaded = [read_predictions(run) for run in group]
-            kept = [each for each in loaded if each is not None]
-            if kept and len(kept) == len(group):
-                probabilities, labels = (np.concatenate(each) for each in zip(*kept))
-                found[variant] = calibration(probabilities, labels)
-    return found
-
-
 def _calibrations(exercises: Sequence[Exercise], runs: Runs) -> list[dict]:
-    return [
-        {"name": name, "error": each.error, "images": int(each.images.sum())}
-        for name, each in calibrations(exercises, runs).items()
-    ]
+    """Of the experiments with and without dropout, over all their runs together; none of runs that lack it."""
+    found = []
+    for exercise in exercises:
+        for variant in CALIBRATED:
+            bins = [run.metrics.get("test_reliability") for run in shown(exercise, variant, runs)]
+            bins = [each for each in bins if each]
+            if bins:
+                images = np.array([each["images"] for each in bins])
+                count = images.sum(axis=0)
+                means = {
+                    key: (images * [each[key] for each in bins]).sum(axis=0) / count.clip(1)
+                    for key in ("confidence", "accuracy")
+                }
+                error = (count * np.abs(means["accuracy"] - means["confidence"])).sum() / count.sum()
+                rows = [
+                    {"images": int(n), "confidence": float(confidence), "accuracy": float(accuracy)}
+                    for n, confidence, accuracy in zip(count, means["confidence"], means["accuracy"])
+                    if n
+                ]
+                found.append({"name": variant, "error": float(error), "runs": len(bins), "bins": rows})
+    return found
 
 
 def _data(runs: Runs) -> list[dict]:

@@ -30,7 +30,7 @@ def write_report(output: Path, request: Request, runs: Runs) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     found = content.collect(request, runs)
     figures = _figures(request.exercises, runs, folder)
-    others = _other_pictures(request.exercises, runs, folder)
+    others = _other_pictures(request.exercises, runs, found["calibration"], folder)
     specifications = _charts(request.exercises, runs, found)
     found["figures"] = {
         str(number): {"file": f"figures/{figure['name']}", "shows": figure["shows"]}
@@ -72,8 +72,10 @@ def _figures(exercises: Sequence[Exercise], runs: Runs, folder: Path) -> dict[in
     return found
 
 
-def _other_pictures(exercises: Sequence[Exercise], runs: Runs, folder: Path) -> list[dict]:
-    """Confusion matrices that can be read, and the reliability diagram if predictions are at hand."""
+def _other_pictures(
+    exercises: Sequence[Exercise], runs: Runs, calibrations: Sequence[dict], folder: Path
+) -> list[dict]:
+    """Confusion matrices that can be read, and the reliability diagram."""
     found = []
     for exercise in exercises:
         variants = [name for name in exercise.reported if content.shown(exercise, name, runs)]
@@ -95,11 +97,10 @@ def _other_pictures(exercises: Sequence[Exercise], runs: Runs, folder: Path) -> 
             found.append(
                 _picture(pictures.drawn(pictures.confusion, groups[name], title), folder, f"confusion-{name}", shows)
             )
-    calibrated = content.calibrations(exercises, runs)
-    if calibrated:
-        told = "; ".join(f"{name} {each.error:.3f}" for name, each in calibrated.items())
+    if calibrations:
+        told = "; ".join(f"{each['name']} {each['error']:.3f}" for each in calibrations)
         shows = f"Reliability diagram: accuracy against confidence. Expected calibration error: {told}."
-        found.append(_picture(pictures.drawn(pictures.reliability, calibrated), folder, "reliability", shows))
+        found.append(_picture(pictures.drawn(pictures.reliability, calibrations), folder, "reliability", shows))
     return found
 
 

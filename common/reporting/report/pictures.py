@@ -6,7 +6,7 @@ runs give the same bytes.
 """
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -159,14 +159,18 @@ def confusion(runs: Sequence[Run], title: str) -> Figure:
     return figure
 
 
-def reliability(calibrations: dict) -> Figure:
-    """Accuracy against confidence, a line for each experiment; the diagonal is a network that knows what it knows."""
+def reliability(calibrations: Sequence[Mapping]) -> Figure:
+    """Accuracy against confidence, a line for each experiment; the diagonal is a network that knows what it knows.
+
+    Args:
+        calibrations: with ``name``, ``error`` and ``bins``, each with ``confidence`` and ``accuracy``.
+    """
     figure, axes = _axes("Reliability on the test images")
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, label="perfectly calibrated")
-    for (name, each), style, color in zip(calibrations.items(), ("-", "--", "-.", ":"), (TRAINING, VALIDATION) * 2):
-        full = each.images > 0
-        label = f"{name} (ECE {each.error:.3f})"
-        axes.plot(each.confidence[full], each.accuracy[full], style, marker=".", color=color, label=label)
+    for each, style, color in zip(calibrations, ("-", "--", "-.", ":"), (TRAINING, VALIDATION) * 2):
+        confidence, accuracy = ([row[key] for row in each["bins"]] for key in ("confidence", "accuracy"))
+        label = f"{each['name']} (ECE {each['error']:.3f})"
+        axes.plot(confidence, accuracy, style, marker=".", color=color, label=label)
     axes.set(xlabel="Confidence", ylabel="Accuracy", xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc="upper left", fontsize=6)
     return figure

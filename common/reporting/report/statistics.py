@@ -1,4 +1,4 @@
-"""Means, intervals and differences over seeds; calibration."""
+"""Means, intervals and differences over seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,6 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-BINS = 15  # of confidence, as Guo et al. 2017 have it
 
 
 @dataclass(frozen=True)
@@ -124,43 +123,6 @@ def pool(groups: Sequence[Sequence[float]]) -> Pooled | None:
     squares = sum(float(np.var(group, ddof=1)) * (len(group) - 1) for group in groups)
     p = float(stats.levene(*groups, center="median").pvalue) if len(groups) > 1 else None
     return Pooled(math.sqrt(squares / freedom), freedom, p)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Confidence against accuracy in bins of equal width.
-
-    Attributes:
-        error: the expected calibration error, 0..1: mean |accuracy - confidence| over the images.
-        confidence, accuracy: of each bin; not a number where no image falls into it.
-        images: in each bin.
-    """
-
-    error: float
-    confidence: np.ndarray
-    accuracy: np.ndarray
-    images: np.ndarray
-
-
-def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Calibration:
-    """Expected calibration error and the reliability diagram behind it.
-
-    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.
-
-    Args:
-        probabilities: float (images, classes), rows that sum to 1.
-        labels: int (images,).
-        bins: of the highest probability, equally wide over 0..1; a bin has its upper edge.
-    """
-    confidence = probabilities.max(axis=1).astype(float)
-    correct = (probabilities.argmax(axis=1) == labels).astype(float)
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    images = np.bincount(bin_of, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        confidences = np.bincount(bin_of, confidence, bins) / images
-        accuracies = np.bincount(bin_of, correct, bins) / images
-    error = float(np.nansum(np.abs(accuracies - confidences) * images) / len(labels))
-    return Calibration(error, confidences, accuracies, images)
 
 
 def _p_of_zero(summary: Summary) -> float | None:

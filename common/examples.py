@@ -1,0 +1,121 @@
+"""A few test images, and what a network makes of them, for those who want to see more than a number."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common.pipeline import Normalization
+
+SHOWN = 12  # of each kind
+PAIRS = 8
+HEAT_MAPS = 4  # of the mistakes, and of the hits
+
+
+def choose(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Test images that are worth a look.
+
+    Args:
+        probabilities: float (images, classes).
+        labels: int (images,).
+
+    Returns:
+        ``mistakes``, the most certain ones, and ``hits``, the least certain ones: indices of images; and
+        ``pairs`` (at most 8, 4), the classes that are confused most: the true one, the predicted one, the image that
+        is mistaken with most certainty, and the most certain hit of the predicted class, -1 if there is none.
+    """
+    predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    by_certainty = np.argsort(-certainty, kind="stable")
+    is_hit = predicted == labels
+    mistakes, hits = by_certainty[~is_hit[by_certainty]], by_certainty[is_hit[by_certainty]]
+    classes = probabilities.shape[1]
+    counts = np.bincount(labels[mistakes] * classes + predicted[mistakes], minlength=classes**2)
+    pairs = []
+    for cell in np.argsort(-counts, kind="stable")[:PAIRS]:
+        if counts[cell]:
+            true, taken_for = divmod(int(cell), classes)
+            mistaken = mistakes[(labels[mistakes] == true) & (predicted[mistakes] == taken_for)][0]
+            pairs.append((true, taken_for, mistaken, next(iter(hits[labels[hits] == taken_for]), -1)))
+    return {
+        "mistakes": mistakes[:SHOWN],
+        "hits": hits[::-1][:SHOWN],
+        "pairs": np.array(pairs, int).reshape(-1, 4),
+    }
+
+
+def collect(
+    model: keras.Model, images, labels: np.ndarray, probabilities: np.ndarray, normalization: Normalization
+) -> dict[str, np.ndarray]:
+    """What ``examples.npz`` holds: what ``choose`` returns, and
+
+    - ``index`` (n,): the test images kept, ascending; ``image`` uint8 (n, height, width, 3); ``label`` and
+      ``predicted`` (n,); ``certainty`` float32 (n,), the probability of the predicted class;
+    - ``heat_map`` float32 (8, h, w) in 0..1 of the first mistakes and hits, whose indices are ``heat_map_of``: Grad-CAM
+      of the predicted class; none of a network that does not see images;
+    - ``filters`` float32 (height, width, 3, filters): the kernel of the first convolution, if it sees colours.
+
+    Args:
+        model: gives logits; of images, or of features of them.
+        images: the test images, as ``common.datasets.image_data.Images``.
+
+    Raises:
+        UserError: an image that cannot be read.
+    """
+    found = choose(probabilities, labels)
+    index = np.unique(np.concatenate([found["mistakes"], found["hits"], found["pairs"][:, 2:].ravel()]))
+    index = index[index >= 0]
+    pixels = images[index].reader()(tf.range(len(index)))
+    found |= {
+        "index": index,
+        "image": np.round(pixels).astype(np.uint8),
+        "label": labels[index],
+        "predicted": probabilities[index].argmax(axis=1),
+        "certainty": probabilities[index].max(axis=1).astype(np.float32),
+    }
+    if tuple(model.input.shape[1:]) == tuple(images.shape[1:]):
+        chosen = np.concatenate([found["mistakes"][:HEAT_MAPS], found["hits"][:HEAT_MAPS]])
+        places = np.searchsorted(index, chosen)
+        inputs = normalization.apply(tf.gather(pixels, places))
+        found |= {"heat_map_of": chosen, "heat_map": grad_cam(model, inputs, found["predicted"][places])}
+        kernels = [layer.kernel for layer in _layers(model) if isinstance(layer, keras.layers.Conv2D)]
+        if kernels and kernels[0].shape[2] == 3:
+            found["filters"] = np.asarray(kernels[0], np.float32)
+    return found
+
+
+def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.ndarray:
+    """Where a network looks for a class: float32 (images, h, w), 0..1, 1 where it finds most of it.
+
+    The maps are those of the last layer that has any, before pooling.
+
+    Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
+    arXiv:1610.02391.
+
+    Args:
+        inputs: float32 (images, height, width, 3), as the network sees them.
+        classes: int (images,).
+
+    Raises:
+        ValueError: a network without maps.
+    """
+    pooling = keras.layers.MaxPooling2D | keras.layers.AveragePooling2D | keras.layers.Dropout
+    layers = [layer for layer in model.layers if len(layer.output.shape) == 4 and not isinstance(layer, pooling)]
+    if not layers or isinstance(layers[-1], keras.layers.InputLayer):
+        raise ValueError("the network has no maps")
+    with_maps = keras.Model(model.inputs, [layers[-1].output, model.output])
+    with tf.GradientTape() as tape:
+        maps, logits = with_maps(inputs, training=False)
+        score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
+    weights = tf.reduce_mean(tf.cast(tape.gradient(score, maps), tf.float32), axis=(1, 2), keepdims=True)
+    heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1)).numpy()
+    return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
+
+
+def _layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """The layers, those of a network in the network in its place."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
