@@ -1,6 +1,7 @@
 """A few test images, and what a network makes of them, for those who want to see more than a number."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -99,17 +100,24 @@ def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.n
     Raises:
         ValueError: a network without maps.
     """
-    pooling = keras.layers.MaxPooling2D | keras.layers.AveragePooling2D | keras.layers.Dropout
-    layers = [layer for layer in model.layers if len(layer.output.shape) == 4 and not isinstance(layer, pooling)]
-    if not layers or isinstance(layers[-1], keras.layers.InputLayer):
-        raise ValueError("the network has no maps")
-    with_maps = keras.Model(model.inputs, [layers[-1].output, model.output])
+    with_maps = keras.Model(model.inputs, [_last_maps(model), model.output])
     with tf.GradientTape() as tape:
         maps, logits = with_maps(inputs, training=False)
         score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
     weights = tf.reduce_mean(tf.cast(tape.gradient(score, maps), tf.float32), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1)).numpy()
     return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
+
+
+def _last_maps(model: keras.Model):
+    """The symbolic output (batch, height, width, channels) of the last layer that has any, before pooling."""
+    left_out = keras.layers.MaxPooling2D | keras.layers.AveragePooling2D | keras.layers.Dropout
+    for layer, following in reversed(list(pairwise(model.layers[1:]))):
+        # The output of a network in the network is one of its own; this one's is what the next layer takes.
+        output = following.input if isinstance(layer, keras.Model) else layer.output
+        if len(output.shape) == 4 and not isinstance(layer, left_out):
+            return output
+    raise ValueError("the network has no maps")
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:

@@ -31,6 +31,7 @@ RUN_FILES = [
     "config.json",
     "confusion_matrix.png",
     "environment.json",
+    "examples.npz",
     "history.csv",
     "layer_table.md",
     "loss.png",
@@ -40,7 +41,15 @@ RUN_FILES = [
     "predictions.npz",
     "timing.json",
 ]
-SAME_BYTES = ("history.csv", "metrics.json", "per_class.json", "config.json", "layer_table.md", "loss.png")
+SAME_BYTES = (
+    "config.json",
+    "examples.npz",
+    "history.csv",
+    "layer_table.md",
+    "loss.png",
+    "metrics.json",
+    "per_class.json",
+)
 
 
 def script_process(script: str, *flags, root: Path = ROOT, **options) -> subprocess.Popen:
@@ -136,6 +145,11 @@ SHARED_RUNS = {
         (*THREE_CLASSES, "--variant", "champion", "--epochs", 2, "--learning-rate", 1e-5),
         "synthetic/bonus_residual/champion,classes=0-2,epochs=2,learning-rate=1e-05,limit=20/seed-0",
     ),
+    "budgeted": (
+        EX1,
+        ("--dataset", "synthetic", "--variant", "adam", "--epochs", 2, "--limit", 30),
+        "synthetic/ex1_basenet/adam,epochs=2,limit=30/seed-0",
+    ),
     "staged_birds": (
         EX3,
         (*BIRDS, "--variant", "finetune-staged", "--epochs", 1),
@@ -185,6 +199,12 @@ def staged_birds(shared_runs) -> Path:
 def champion(shared_runs) -> Path:
     """The folder of a short run with test-time augmentation."""
     return shared_run(shared_runs, "champion")[0]
+
+
+@pytest.fixture(scope="session")
+def budgeted(shared_runs) -> Path:
+    """The folder of a run as ``reproduce_report.py --dataset synthetic`` makes it."""
+    return shared_run(shared_runs, "budgeted")[0]
 
 
 @pytest.fixture(scope="session")

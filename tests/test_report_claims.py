@@ -254,6 +254,20 @@ def test_predictions_that_cannot_be_read_make_a_run_damaged(some):
         assert [each.folder for each in read_runs(some, {"cifar100"}).damaged] == [some / SGD]
 
 
+def test_examples_that_cannot_be_read_make_a_run_damaged(some, budgeted):
+    path = some / SGD / "examples.npz"
+    shutil.copy(budgeted / "examples.npz", path)
+    assert read_runs(some, {"cifar100"}).damaged == []
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:1000], whole[:-2000]):
+        path.write_bytes(damaged)
+        assert [each.folder for each in read_runs(some, {"cifar100"}).damaged] == [some / SGD]
+    with np.load(budgeted / "examples.npz") as arrays:
+        np.savez(path, **{name: arrays[name] for name in arrays if name != "label"})
+    (damaged,) = read_runs(some, {"cifar100"}).damaged
+    assert "examples.npz lacks label" in damaged.reason
+
+
 def test_the_calibration_of_several_runs_is_that_of_all_their_images_together(some):
     """Two seeds of 100 images in 15 bins: all in the last one, or half of them in the one below."""
     runs = some / "cifar100/bonus_residual/residual"

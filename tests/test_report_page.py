@@ -5,8 +5,9 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ROOT, assert_done, run_script
+from conftest import assert_done, read_json, run_script
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install -r requirements-dev.txt")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -22,12 +23,11 @@ def page_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_page_file(tmp_path_factory) -> Path:
-    """A page of one run alone: no interval, no verdict, most figures missing."""
-    output = tmp_path_factory.mktemp("small")
-    adam = Path("cifar100/ex1_basenet/adam/seed-0")
-    shutil.copytree(ROOT / "published" / adam, output / adam)
-    assert_done(run_script("reproduce_report.py", "--page-only", "--exercises", 1, "--output", output))
+def small_page_file(budgeted) -> Path:
+    """A page of one run alone, with its examples: no interval, no verdict, most figures missing."""
+    output = budgeted.parents[3]
+    flags = ("--page-only", "--dataset", "synthetic", "--exercises", 1, "--output", output)
+    assert_done(run_script("reproduce_report.py", *flags))
     return output / "report.html"
 
 
@@ -186,3 +186,30 @@ def test_a_page_of_a_single_run_is_as_quiet(open_page, small_page_file):
     draw_all(page)
     assert page.locator("figure[id] img").count() == 2
     assert "No run here of: ex1_basenet sgd" in page.get_by_role("note").inner_text()
+
+
+def test_the_galleries_show_the_images_that_the_run_kept(open_page, small_page_file, budgeted):
+    page = open_page(390, file=small_page_file)
+    names = read_json(budgeted / "config.json")["dataset"]["classes"]
+    with np.load(budgeted / "predictions.npz") as arrays:
+        probabilities, labels = arrays["probabilities"], arrays["labels"]
+    predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    surest = np.flatnonzero(predicted != labels)[certainty[predicted != labels].argmax()]
+    first = page.locator("h4:text('Most certain mistakes') + ul li").first
+    expected = f"{names[labels[surest]]}, taken for {names[predicted[surest]]} ({100 * certainty[surest]:.0f} %)"
+    assert first.inner_text() == expected.replace("_", " ")
+    assert first.locator("img").get_attribute("alt") == f"Test image {surest}"
+    assert page.locator("h4:text('Where the network looks') ~ ul li").count() == 8
+    sizes = page.evaluate(
+        "Promise.all([...document.images].map(image => image.decode().then(() => image.naturalWidth)))"
+    )
+    assert min(sizes) >= 32
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_mend_in_the_galleries(open_page, small_page_file, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    page = open_page(scheme=scheme, file=small_page_file)
+    results = axe.Axe().run(page, context={"include": [["[aria-labelledby=networks]"]]})
+    assert results.violations_count == 0, results.generate_report()

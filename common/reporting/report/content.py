@@ -8,6 +8,7 @@ import numpy as np
 from common.experiment import Exercise, Reported
 from common.reporting.report import claims, worth
 from common.reporting.report.commands import command
+from common.reporting.report.gallery import gallery, read_examples
 from common.reporting.report.layers import read_layer_table
 from common.reporting.report.runs import Runs
 from common.reporting.report.sections import heading, section_of
@@ -72,6 +73,7 @@ def collect(request: Request, runs: Runs) -> dict:
         "costs": [asdict(each) for each in worth.costs(runs)],
         "equivalence": _equivalence(request),
         "confused": _confused(request.exercises, runs),
+        "galleries": _galleries(request.exercises, runs),
         "calibration": _calibrations(request.exercises, runs),
         "environment": _environments(runs),
         "data": _data(runs),
@@ -284,24 +286,42 @@ def _banners(request: Request, runs: Runs) -> list[str]:
     return banners
 
 
+def best(exercise: Exercise, runs: Runs) -> list[Run]:
+    """The runs of the exercise's experiment that does best on the validation images; none if it has no runs."""
+    groups = [group for each in exercise.experiments if (group := shown(exercise, each.name, runs))]
+    return max(groups, key=lambda group: np.mean([run.metrics["val_accuracy"] for run in group]), default=[])
+
+
 def _confused(exercises: Sequence[Exercise], runs: Runs) -> list[dict]:
-    """The most confused pairs of each experiment with a printed number, and of the most accurate one."""
+    """The most confused pairs of each exercise's best experiment."""
+    return [_pairs(exercise, group, runs) for exercise in exercises if (group := best(exercise, runs))]
+
+
+def with_examples(exercises: Sequence[Exercise], runs: Runs) -> list[tuple[Exercise, Run]]:
+    """Each exercise's best run that kept examples."""
     found = []
     for exercise in exercises:
-        groups = {name: shown(exercise, name, runs) for name in exercise.reported}
-        names = {each.name for each in exercise.experiments}
-        beyond = {name: shown(exercise, name, runs) for name in names - set(groups)}
-        candidates = {name: group for name, group in {**groups, **beyond}.items() if group}
-        if not candidates:
-            continue
-        best = max(
-            sorted(candidates), key=lambda name: np.mean([run.metrics["test_accuracy"] for run in candidates[name]])
-        )
-        found += [_pairs(exercise, best, candidates[best], runs)]
+        kept = [run for run in runs.found if run.script == exercise.name and (run.folder / "examples.npz").exists()]
+        if kept:
+            found.append((exercise, best(exercise, Runs(runs.output, kept, (), runs.roles))[0]))
     return found
 
 
-def _pairs(exercise: Exercise, variant: str, group: Sequence[Run], runs: Runs) -> dict:
+def _galleries(exercises: Sequence[Exercise], runs: Runs) -> list[dict]:
+    return [
+        {
+            "exercise": section_of(exercise).short,
+            "script": exercise.name,
+            "name": runs.role(run),
+            "seed": run.seed,
+            **gallery(run, examples),
+        }
+        for exercise, run in with_examples(exercises, runs)
+        if (examples := read_examples(run))
+    ]
+
+
+def _pairs(exercise: Exercise, group: Sequence[Run], runs: Runs) -> dict:
     matrix = np.sum([run.per_class["confusion_matrix"] for run in group], axis=0)
     classes = group[0].config["dataset"]["classes"]
     images = matrix.sum(axis=1)

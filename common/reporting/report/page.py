@@ -11,7 +11,7 @@ import numpy as np
 
 from common.experiment import Exercise
 from common.files import atomic_write, write_json
-from common.reporting.report import charts, claims, content, pictures
+from common.reporting.report import charts, claims, content, gallery, pictures
 from common.reporting.report.content import Request
 from common.reporting.report.runs import Runs
 from common.reporting.report.sections import SECTIONS
@@ -41,6 +41,11 @@ def write_report(output: Path, request: Request, runs: Runs) -> dict:
         **found,
         "pictures": figures,
         "other_pictures": others,
+        "gallery_pixels": {
+            exercise.name: gallery.pixels(examples)
+            for exercise, run in content.with_examples(request.exercises, runs)
+            if (examples := gallery.read_examples(run))
+        },
         "charts": specifications,
         "chart_pictures": _chart_pictures(specifications, folder),
         "curve_tables": _curve_tables(request.exercises, runs),
@@ -77,26 +82,20 @@ def _other_pictures(
 ) -> list[dict]:
     """Confusion matrices that can be read, and the reliability diagram."""
     found = []
-    for exercise in exercises:
-        variants = [name for name in exercise.reported if content.shown(exercise, name, runs)]
-        groups = {name: content.shown(exercise, name, runs) for name in variants}
-        ranked = sorted(groups, key=lambda name: np.mean([run.metrics["test_accuracy"] for run in groups[name]]))
-        for name in ranked[-1:]:
-            classes = groups[name][0].config["dataset"]["classes"]
-            if len(classes) > NAMED_CLASSES:
-                continue
-            matrix = np.sum([run.per_class["confusion_matrix"] for run in groups[name]], axis=0)
-            share = matrix.diagonal() / np.clip(matrix.sum(axis=1), 1, None)
-            best, worst = (classes[int(index)].replace("_", " ") for index in (share.argmax(), share.argmin()))
-            count = len(groups[name])
-            title = f"{name}: confusion on the test images"
-            shows = (
-                f"Confusion matrix of {name}, {len(classes)} classes, {count} run{'s together' if count > 1 else ''}: "
-                f"{best} is recognised best ({share.max():.0%}), {worst} worst ({share.min():.0%})."
-            )
-            found.append(
-                _picture(pictures.drawn(pictures.confusion, groups[name], title), folder, f"confusion-{name}", shows)
-            )
+    for group in (content.best(exercise, runs) for exercise in exercises):
+        classes = group[0].config["dataset"]["classes"] if group else []
+        if not 0 < len(classes) <= NAMED_CLASSES:
+            continue
+        matrix = np.sum([run.per_class["confusion_matrix"] for run in group], axis=0)
+        share = matrix.diagonal() / np.clip(matrix.sum(axis=1), 1, None)
+        best, worst = (classes[int(index)].replace("_", " ") for index in (share.argmax(), share.argmin()))
+        name, count = group[0].variant, len(group)
+        title = f"{name}: confusion on the test images"
+        shows = (
+            f"Confusion matrix of {name}, {len(classes)} classes, {count} run{'s together' if count > 1 else ''}: "
+            f"{best} is recognised best ({share.max():.0%}), {worst} worst ({share.min():.0%})."
+        )
+        found.append(_picture(pictures.drawn(pictures.confusion, group, title), folder, f"confusion-{name}", shows))
     if calibrations:
         told = "; ".join(f"{each['name']} {each['error']:.3f}" for each in calibrations)
         shows = f"Reliability diagram: accuracy against confidence. Expected calibration error: {told}."

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.reporting.report.gallery import gallery, read_examples
 from common.reporting.report.layers import read_layer_table
 from common.reporting.run_folder import Run, read_run
 
@@ -93,20 +94,13 @@ def read_runs(output: Path, datasets: Collection[str], roles: Mapping[tuple[str,
     return Runs(output, found, damaged, roles)
 
 
-def read_predictions(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
-    """Probabilities (images, classes) and labels (images,) of the test images; None where they were not kept.
-
-    Raises:
-        ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error: the file is damaged.
-    """
+def _check_predictions(run: Run) -> None:
     path = run.folder / "predictions.npz"
-    if not path.exists():
-        return None
-    with open(path, "rb") as file, np.load(file) as arrays:  # NumPy would leave a damaged one open
-        probabilities, labels = arrays["probabilities"], arrays["labels"]
-    if probabilities.shape != (len(labels), len(run.config["dataset"]["classes"])):
-        raise ValueError("predictions.npz has not a row for each image and a column for each class")
-    return probabilities, labels
+    if path.exists():
+        with open(path, "rb") as file, np.load(file) as arrays:  # NumPy would leave a damaged one open
+            probabilities, labels = arrays["probabilities"], arrays["labels"]
+        if probabilities.shape != (len(labels), len(run.config["dataset"]["classes"])):
+            raise ValueError("predictions.npz has not a row for each image and a column for each class")
 
 
 def _check(run: Run) -> Run:
@@ -127,7 +121,9 @@ def _check(run: Run) -> Run:
                 raise ValueError("a file lacks a value")
         if read_layer_table(run.folder) is None:
             raise ValueError("layer_table.md is missing or damaged")
-        read_predictions(run)
+        _check_predictions(run)
+        if examples := read_examples(run):
+            gallery(run, examples)
     except (KeyError, IndexError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{run.folder} does not hold a whole run ({reason}); use --force to train it again") from error
