@@ -11,7 +11,6 @@ kill or a failure, the same command goes on from there.
 
 import argparse
 import json
-import os
 import shlex
 import signal
 import sys
@@ -26,7 +25,9 @@ import bonus_residual
 import ex1_basenet
 import ex2_improvements
 import ex3_resnet_birds
-from common import cli, processes, sweep
+from common import cli, sweep, tensorflow_setup
+from common.board import Board, Watched, duration
+from common.engines import Ended, Local
 from common.errors import UserError
 from common.experiment import PRECISIONS, Exercise, parse_number
 from common.reporting.report.commands import flags_of
@@ -97,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     arguments = parse(argv)
     try:
+        cli.check_engine(arguments)
         tasks = plan(arguments)
         if arguments.plan:
             print_plan(tasks)
@@ -163,13 +165,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--weights", metavar="VALUE", help="ResNet50's: imagenet, a .weights.h5 file, or none (default: imagenet)")
     add("--precision", choices=PRECISIONS, help="mixed precision (default: float32)")
     add = parser.add_argument_group("how it is carried out").add_argument
-    add(
-        "--jobs",
-        type=number,
-        metavar="N",
-        help="runs at a time, longest first (default: 1; on synthetic data as many as there are cores)",
-    )
-    add("--threads", type=number, metavar="N", help="processor threads of a run (default: the script's own ÷ jobs)")
+    cli.add_engine_flags(add)
+    add("--threads", type=number, metavar="N", help="processor threads of a run (default: the script's own)")
     add(
         "--output",
         type=cli.path,
@@ -189,7 +186,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     is_synthetic = arguments.dataset == "synthetic"
     if is_synthetic and arguments.weights is None:
         arguments.weights = "none"
-    arguments.jobs = arguments.jobs or (cores() if is_synthetic else 1)
+    if arguments.engine == "local":
+        arguments.jobs = arguments.jobs or (tensorflow_setup.available_threads() if is_synthetic else 1)
     arguments.exercises = [key for key in BY_KEY if key in arguments.exercises]
     return arguments
 
@@ -234,7 +232,7 @@ def scripts_flags(exercise: Exercise, role: str, arguments: argparse.Namespace) 
         "precision": arguments.precision,
         "output": str(arguments.output),
         "dataset": "synthetic" if arguments.dataset == "synthetic" else None,
-        "threads": threads(exercise, arguments),
+        "threads": None if exercise.threads and not arguments.threads else cli.threads_of(arguments, exercise.threads),
     }
     own = getattr(experiment.learning, "epochs", None)
     if arguments.epochs and own and arguments.epochs < own:
@@ -244,23 +242,11 @@ def scripts_flags(exercise: Exercise, role: str, arguments: argparse.Namespace) 
     return ["--variant", variant, *settings, "--seed", *map(str, arguments.seed), *words, *on, "--quiet"]
 
 
-def threads(exercise: Exercise, arguments: argparse.Namespace) -> int | None:
-    """Processor threads of a run; None: as many as its script takes by itself."""
-    if arguments.threads or arguments.jobs == 1 or exercise.threads:
-        return arguments.threads
-    return max(1, cores() // arguments.jobs)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def print_plan(tasks: Sequence[Task]) -> None:
     """The commands, one a line; on stderr, how many are done and about how long the rest takes."""
     todo = [task for task in tasks if not task.finished()]
     for task in tasks:
-        print(shlex.join(["python", *task.command]))
+        print(sweep.command_line(["python", *task.command]))
     known = Estimate.unscaled()
     seconds = known.total(todo)
     text = f", about {duration(seconds)} on the processor of the published runs" if seconds else ""
@@ -273,8 +259,9 @@ def do(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[dict[str, s
     if not todo:
         print(f"All {len(tasks)} runs are there.", flush=True)
         return []
+    engine = cli.engine_of(arguments)
     for signal_number in cli.STOPPED:
-        signal.signal(signal_number, stop)
+        signal.signal(signal_number, cli.stop)
     print(f"{len(tasks)} runs, {len(tasks) - len(todo)} finished", flush=True)
     if len(todo) < WORTH_MEASURING:
         estimate = Estimate.unscaled()
@@ -283,22 +270,26 @@ def do(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[dict[str, s
         estimate = Estimate.measured()
         for task in todo:
             print(f"  {task}, about {duration(estimate.seconds(task))}")
-        print(f"all together about {duration(estimate.total(todo) / arguments.jobs)}", flush=True)
-    if arguments.jobs > 1:
+        print(f"all together about {duration(estimate.total(todo) / (arguments.jobs or 1))}", flush=True)
+    if arguments.jobs != 1:
         todo.sort(key=estimate.seconds, reverse=True)
-    progress = Progress(todo, estimate, arguments.jobs, arguments.quiet)
     failed = []
+    watched = [Watched(str(task), task.folder.checkpoint, task.epochs) for task in todo]
+    with Board(watched, Pace([estimate.seconds(task) for task in todo]).left, arguments.quiet) as board:
 
-    def ended(process: processes.Ended) -> None:
-        task, error = todo[process.index], None
-        if process.returncode:
-            last = (process.stderr.strip().splitlines() or ["it said nothing"])[-1].removeprefix("error: ")
-            error = f"{last} (exit code {process.returncode}; {keep_output(task, process)})"
-            failed.append({"run": str(task), "error": error})
-        progress.step(task, error)
+        def ended(process: Ended) -> None:
+            task = todo[process.index]
+            run = None if process.returncode else task.finished()
+            if run is None:
+                last = (process.stderr.strip().splitlines() or ["it said nothing"])[-1].removeprefix("error: ")
+                error = f"{last} (exit code {process.returncode}; {keep_output(task, process)})"
+                failed.append({"run": str(task), "error": error})
+                board.ended(process.index, f"failed: {error}", failed=True)
+            else:
+                board.ended(process.index, f"test accuracy {run.metrics['test_accuracy']:.4f}")
 
-    commands = [[sys.executable, str(ROOT / task.command[0]), *task.command[1:]] for task in todo]
-    processes.run_commands(commands, arguments.jobs, ended)
+        commands = [[sys.executable, str(ROOT / task.command[0]), *task.command[1:], "--wait"] for task in todo]
+        engine.run(commands, ended)
     return sorted(failed, key=lambda each: each["run"])
 
 
@@ -357,14 +348,7 @@ def notes(arguments: argparse.Namespace) -> list[str]:
     return found
 
 
-def stop(signal_number, frame) -> None:
-    """Ctrl-C and its kin end the runs, which keep what they have, and this process."""
-    processes.stop_all()
-    os.write(2, b"\nstopped; the same command goes on from there\n")
-    os._exit(cli.STOPPED[signal_number])
-
-
-def keep_output(task: Task, ended: processes.Ended) -> Path:
+def keep_output(task: Task, ended: Ended) -> Path:
     """Writes down what a failed run printed."""
     logs = task.folder.path.parents[3] / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -397,7 +381,7 @@ class Estimate:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, str(ROOT / "ex1_basenet.py"), *MEASURED, "--output", folder]
             begin = time.monotonic()
-            processes.run_commands([command], 1, lambda ended: codes.append(ended.returncode))
+            Local(1).run([command], lambda ended: codes.append(ended.returncode))
             wall = time.monotonic() - begin
             found = find_runs(Path(folder))
             if codes != [0] or not found:
@@ -437,43 +421,23 @@ class Estimate:
         return sum(map(self.seconds, tasks))
 
 
-class Progress:
-    """One line for the whole: which run of how many, and about how long the rest takes."""
+class Pace:
+    """About how long runs still take, from their estimates and from how long those took that have ended.
 
-    def __init__(self, tasks: Sequence[Task], estimate: Estimate, jobs: int, quiet: bool):
-        self._left = {task.folder.path: estimate.seconds(task) for task in tasks}
-        self._expected, self._jobs, self._quiet = sum(self._left.values()), jobs, quiet
-        self._count, self._done = len(tasks), 0
-        self._begin = time.monotonic()
+    Args:
+        seconds: of each run, as estimated.
+    """
 
-    def step(self, task: Task, error: str | None) -> None:
-        """A run has ended."""
-        self._done += 1
-        del self._left[task.folder.path]
-        if self._quiet:
-            return
-        left = sum(self._left.values())
-        passed = time.monotonic() - self._begin
-        if self._expected > left:  # what was expected to be done by now took this long
-            left *= passed / (self._expected - left)
-        else:
-            left = passed / self._done * len(self._left)
-        run = None if error else task.finished()
-        result = f"failed: {error}" if not run else f"test accuracy {run.metrics['test_accuracy']:.4f}"
-        text = f"run {self._done} of {self._count}: {task}: {result}; {duration(left)} left"
-        if sys.stdout.isatty():
-            text = f"\r\x1b[K{text}" + ("\n" if error or not self._left else "")
-            print(text, end="", flush=True)
-        else:
-            print(text, flush=True)
+    def __init__(self, seconds: Sequence[float]):
+        self._seconds, self._begin = seconds, time.monotonic()
 
-
-def duration(seconds: float) -> str:
-    """90 as "2 min", 5000 as "1 h 23 min"."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    def left(self, still_open: Sequence[int]) -> float:
+        """Seconds for the runs of these indices."""
+        left, passed = sum(self._seconds[index] for index in still_open), time.monotonic() - self._begin
+        expected, done = sum(self._seconds), len(self._seconds) - len(still_open)
+        if expected > left:  # what was expected to be done by now took this long
+            return left * passed / (expected - left)
+        return passed / max(done, 1) * len(still_open)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import processes, sweep
+from common import engines, sweep, tensorflow_setup
 from common.datasets import DATASETS
 from common.datasets.image_data import DataSet
 from common.errors import UserError
@@ -28,6 +28,9 @@ if hasattr(signal, "SIGBREAK"):  # Ctrl-Break on Windows
     STOPPED[signal.SIGBREAK] = 130  # pyright: ignore[reportAttributeAccessIssue]
 
 
+_at_stop: list[Callable[[], None]] = []  # ends the runs that are processes of their own
+
+
 def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
     """Runs the command line of an exercise and returns 0, 1 if one of several runs beside each other failed, or 2.
 
@@ -37,7 +40,7 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without "±" or "→" is no reason to stop
     for number in STOPPED:
-        signal.signal(number, _stop)
+        signal.signal(number, stop)
     arguments = parse(exercise, argv)
     only_tells = arguments.list or arguments.table or arguments.plan
     try:
@@ -145,13 +148,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         default="float32",
         help="bfloat16, float16: mixed precision, for processors and GPUs that have it (default: float32)",
     )
-    add(
-        "--jobs",
-        type=argument(lambda text: parse_number(text, int, low=1, high=1024)),
-        metavar="N",
-        default=1,
-        help="runs at a time on this machine, each a process of its own (default: 1)",
-    )
+    add_engine_flags(add)
     add(
         "--threads",
         type=argument(lambda text: parse_number(text, int, low=1, high=1024)),
@@ -167,6 +164,8 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         help="where runs go (default: results, beside the scripts)",
     )
     add("--force", action="store_true", help="train again where a finished run is")
+    add("--wait", action="store_true", help="wait for a run that another process is writing, instead of stopping")
+    add("--show-test", action="store_true", help="with several values of a switch: every test accuracy, not the best's")
     add("--redraw", action="store_true", help="draw the figures of finished runs again, without training")
     add("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
@@ -188,6 +187,7 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
     Raises:
         UserError: flags that do not fit each other.
     """
+    check_engine(arguments)
     dataset = next(each for each in DATASETS[exercise.images] if each.name == arguments.dataset)
     variants = [each.name for each in exercise.experiments if {each.name, "all"} & set(arguments.variant)]
     settings = {name: getattr(arguments, name) for name in switches() if getattr(arguments, name) is not None}
@@ -235,15 +235,81 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         weights=options.get("weights", "none"),
         output=arguments.output,
         precision=arguments.precision,
-        threads=arguments.threads or exercise.threads,
-        jobs=arguments.jobs,
+        threads=threads_of(arguments, exercise.threads),
+        engine=None if arguments.engine == "local" and (arguments.jobs or 1) == 1 else engine_of(arguments),
         force=arguments.force,
+        wait=arguments.wait,
+        show_test=arguments.show_test,
         redraw=arguments.redraw,
         quiet=arguments.quiet,
         flags=_other_flags(arguments, [*own_flags]),
         name_parts=name_parts,
     )
     return selection, sweep.jobs(selection, flag_texts)
+
+
+def add_engine_flags(add: Callable[..., Any]) -> None:
+    """The flags of where runs are carried out."""
+    number = argument(lambda text: parse_number(text, int, low=1, high=1024))
+    add(
+        "--jobs",
+        type=number,
+        metavar="N",
+        help="runs at a time on this machine, each a process of its own (default: 1)",
+    )
+    add(
+        "--engine", choices=engines.NAMES, default="local", help="local, or ray: runs on a Ray cluster (default: local)"
+    )
+    add("--address", metavar="HOST:PORT", help="of the Ray cluster (default: one is started on this machine)")
+    add("--cpus-per-run", type=number, metavar="N", help="processor cores of the cluster that a run takes (default: 1)")
+    add(
+        "--gpus-per-run",
+        type=argument(lambda text: parse_number(text, float, low=0, high=64)),
+        metavar="X",
+        help="GPUs of the cluster that a run takes; 0.5: two runs share one (default: 0)",
+    )
+
+
+def threads_of(arguments: argparse.Namespace, own: int | None) -> int | None:
+    """The processor threads of a run; None: all cores.
+
+    Args:
+        own: of the script, where the flags do not say.
+    """
+    if arguments.threads or own:
+        return arguments.threads or own
+    if arguments.engine != "local":
+        return arguments.cpus_per_run or 1
+    jobs = arguments.jobs or 1
+    return max(1, tensorflow_setup.available_threads() // jobs) if jobs > 1 else None
+
+
+def check_engine(arguments: argparse.Namespace) -> None:
+    """Raises UserError if there are flags of another engine."""
+    others = ("address", "cpus_per_run", "gpus_per_run") if arguments.engine == "local" else ("jobs",)
+    for name in others:
+        if getattr(arguments, name) is not None:
+            engine = "ray" if arguments.engine == "local" else "local"
+            raise UserError(f"--{name.replace('_', '-')} is a flag of --engine {engine}")
+
+
+def engine_of(arguments: argparse.Namespace) -> engines.Engine:
+    """What carries out runs as processes of their own.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    engine = engines.make(
+        arguments.engine,
+        arguments.jobs or 1,
+        arguments.address,
+        arguments.cpus_per_run or arguments.threads or 1,
+        arguments.gpus_per_run or 0,
+        output=arguments.output,
+        inputs=arguments.data_dir,
+    )
+    _at_stop.append(engine.stop)
+    return engine
 
 
 def print_list(exercise: Exercise) -> None:
@@ -261,8 +327,6 @@ def print_list(exercise: Exercise) -> None:
 
 def print_tables(selection: sweep.Selection, todo: Sequence[sweep.Job]) -> None:
     """The networks of the runs in the report's table format."""
-    from common import tensorflow_setup
-
     tensorflow_setup.configure()
     from common.models.layer_table import layer_table
     from common.trial import build_network
@@ -348,12 +412,13 @@ def _join(defaults: dict[str, Any]) -> str:
     return ", ".join(f"{name} {to_text(value)}" for name, value in defaults.items())
 
 
-def _stop(signal_number, frame):
+def stop(signal_number, frame):
     """Ctrl-C and its kin: all that counts is on disk, so leave at once.
 
     A KeyboardInterrupt would be lost where it lands in a finalizer of TensorFlow's, and the run go on.
     """
-    processes.stop_all()
+    for end in _at_stop:
+        end()
     os.write(2, b"\nstopped; the same command resumes after the last finished epoch\n")
     os._exit(STOPPED[signal_number])
 

@@ -40,6 +40,7 @@ class RunOptions:
         device: what TensorFlow computes on.
         threads: that an operation may use.
         force: train again where a finished run is.
+        wait: for another process that is writing the run, instead of stopping.
         redraw: draw the figures of finished runs again.
         quiet: no progress bars.
     """
@@ -51,6 +52,7 @@ class RunOptions:
     device: str
     threads: int
     force: bool = False
+    wait: bool = False
     redraw: bool = False
     quiet: bool = False
 
@@ -67,19 +69,10 @@ def run(
         UserError: the folder holds a run that another configuration or other code made, or another process writes
             it now.
     """
-    this = trial.make_trial(
-        experiment,
-        data,
-        seed,
-        precision=options.precision,
-        weights=options.weights,
-        data_options=options.data_options,
-        features_folder=options.output / dataset.name / "features",
-        quiet=options.quiet,
-    )
+    this = _trial(experiment, dataset, data, seed, options)
     config = _config(script, name, this, dataset)
     folder = RunFolder(options.output, dataset.name, script, name, seed)
-    with folder.locked():
+    with folder.locked(wait=options.wait):
         finished = None if options.force else folder.finished(config)
         if finished is None:
             folder.begin(config)
@@ -89,6 +82,26 @@ def run(
         else:
             figures.draw(finished, again=options.redraw)
     return finished
+
+
+def prepare(experiment: Experiment, dataset: DataSet, data: ImageData, options: RunOptions) -> None:
+    """Computes what several runs share, and leaves it on disk: features of the frozen backbone."""
+    needs_head = getattr(experiment.learning, "initial_head", None) is not None
+    if kind := experiment.features or (needs_head and "pooled"):
+        _trial(experiment, dataset, data, 0, options).features(kind)
+
+
+def _trial(experiment: Experiment, dataset: DataSet, data: ImageData, seed: int, options: RunOptions) -> trial.Trial:
+    return trial.make_trial(
+        experiment,
+        data,
+        seed,
+        precision=options.precision,
+        weights=options.weights,
+        data_options=options.data_options,
+        features_folder=options.output / dataset.name / "features",
+        quiet=options.quiet,
+    )
 
 
 def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
@@ -107,7 +120,7 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
     shown = examples.collect(
         outcome.model, this.data.test_images, this.data.test_labels, outcome.probabilities, this.normalization
     )
-    np.savez_compressed(folder.partial / "examples.npz", **shown)
+    np.savez_compressed(folder.partial / "examples.npz", **shown)  # pyright: ignore[reportArgumentType]
     (folder.partial / "layer_table.md").write_text(layer_table(outcome.model), encoding="utf-8")
     write_history(folder.partial / "history.csv", outcome.training.history)
     write_json(folder.partial / "metrics.json", outcome.metrics)

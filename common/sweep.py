@@ -3,16 +3,20 @@
 import gc
 import shlex
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from common import processes
-from common.datasets.image_data import DataSet
+from common.board import Board, Watched
+from common.datasets.image_data import DataSet, ImageData
+from common.engines import Ended, Engine
 from common.experiment import Exercise, Experiment, run_name
+from common.reporting.run_folder import Run, RunFolder
+
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and telling about runs does without
+    from common.run import RunOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,8 +31,9 @@ class Selection:
         seeds: a run for each.
         dataset: and which of its images: ``data_dir``, ``classes``, ``limit`` per class, the values of its own flags.
         weights: the backbone's.
-        output, precision, threads, force, redraw, quiet: as ``common.run.RunOptions``.
-        jobs: runs at a time, each a process of its own if it is more than one.
+        output, precision, threads, force, wait, redraw, quiet: as ``common.run.RunOptions``.
+        engine: what carries out the runs, each in a process of its own; None: one after the other in this one.
+        show_test: the test accuracies of all settings of a grid, not of the best alone.
         flags: what the command line gave beside variants, settings and seeds, for ``plan``.
         name_parts: texts of what else belongs to the run folder's name.
     """
@@ -46,12 +51,23 @@ class Selection:
     output: Path
     precision: str
     threads: int | None
-    jobs: int
+    engine: Engine | None
     force: bool
+    wait: bool
     redraw: bool
+    show_test: bool
     quiet: bool
     flags: Sequence[str]
     name_parts: Mapping[str, str]
+
+    def folder(self, job: "Job") -> RunFolder:
+        """Where a run goes."""
+        return RunFolder(self.output, self.dataset.name, self.exercise.name, job.name, job.seed)
+
+    @property
+    def varied(self) -> list[str]:
+        """The switches that take several values."""
+        return [name for name, values in self.settings.items() if len(values) > 1]
 
 
 @dataclass(frozen=True)
@@ -83,13 +99,18 @@ def jobs(selection: Selection, flag_texts: Mapping[str, Sequence[Sequence[str]]]
 
 
 def plan(selection: Selection, todo: Sequence[Job]) -> str:
-    """The commands, one a line, that each do one of the runs."""
+    """The commands, one a line, that each do one of the runs; a shell takes them as they are."""
     script = f"{selection.exercise.name}.py"
-    return "\n".join(shlex.join(["python", script, *job.flags, *selection.flags]) for job in todo)
+    return "\n".join(command_line(["python", script, *job.flags, *selection.flags]) for job in todo)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command for a shell, its words separated by tabs."""
+    return "\t".join(map(shlex.quote, words))
 
 
 def run_all(selection: Selection, todo: Sequence[Job]) -> int:
-    """Does the runs, draws the comparison figures, prints the table of results; returns how many runs failed.
+    """Does the runs, draws the figures that compare them, prints the table; returns how many runs failed.
 
     Raises:
         UserError: as ``common.datasets.loading.load`` and ``common.run.run``.
@@ -108,7 +129,7 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     if hint := tensorflow_setup.unused_gpu() if device == "CPU" else None:
         print(hint, flush=True)
     from common import run, trial
-    from common.reporting import figures, tables
+    from common.reporting import tables
 
     gc.freeze()  # modules stay; collections, several a run, need not look through them again
     for job in todo:  # what cannot be is said before any training
@@ -120,50 +141,79 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
         weights=selection.weights,
         device=device,
         threads=threads,
-        force=selection.force and selection.jobs == 1,  # else its own process has trained it again
+        force=selection.force and selection.engine is None,  # else its own process has trained it again
+        wait=selection.wait,
         redraw=selection.redraw,
         quiet=selection.quiet,
     )
-    exercise, runs = selection.exercise, []
-    failed = _run_beside_each_other(selection, todo) if selection.jobs > 1 else []
+    failed = _run_as_processes(selection, todo, data, options) if selection.engine else []
+    runs = []
     for job in (job for job in todo if job not in failed):
-        runs.append(run.run(exercise.name, job.name, job.experiment, selection.dataset, data, job.seed, options))
-        print(tables.result_line(runs[-1]), flush=True)
-    for seed in selection.seeds:
-        compared = [each for each in runs if each.seed == seed and each.variant in exercise.compare]
-        if exercise.compare and sorted(each.variant for each in compared) == sorted(exercise.compare):
-            figures.draw_comparison(compared, selection.output / data.name / exercise.name)
+        runs.append(
+            run.run(selection.exercise.name, job.name, job.experiment, selection.dataset, data, job.seed, options)
+        )
+        if not selection.varied:  # of a grid, the table shows what may be looked at
+            print(tables.result_line(runs[-1]), flush=True)
     if runs:
-        print()
-        print(tables.table(runs, exercise.reported))
+        _compare(selection, runs)
     for job in failed:
         print(f"failed: {job.name}, seed {job.seed}", file=sys.stderr)
     return len(failed)
 
 
-def _run_beside_each_other(selection: Selection, todo: Sequence[Job]) -> list[Job]:
-    """Does the runs as processes of their own, a line for each as it ends; returns those that failed."""
-    from common import tensorflow_setup
+def _compare(selection: Selection, runs: Sequence[Run]) -> None:
+    """The figures that put runs beside each other, and the table."""
+    from common.reporting import figures, tables
 
-    threads = selection.threads or max(1, tensorflow_setup.available_threads() // selection.jobs)
+    exercise, folder = selection.exercise, selection.output / selection.dataset.name / selection.exercise.name
+    for seed in selection.seeds:
+        compared = [each for each in runs if each.seed == seed and each.variant in exercise.compare]
+        if exercise.compare and sorted(each.variant for each in compared) == sorted(exercise.compare):
+            figures.draw_comparison(compared, folder)
+    print()
+    if not selection.varied:
+        print(tables.table(runs, exercise.reported))
+        return
+    print(tables.grid_table(runs, show_test=selection.show_test))
+    if len(selection.varied) <= figures.GRID_SWITCHES:
+        values = {name: selection.settings[name] for name in selection.varied}
+        fixed = {name: value for name, (value, *more) in selection.settings.items() if not more}
+        for variant in selection.variants:
+            own = exercise.experiment(variant)
+            base = run_name(own.with_settings(**fixed), own, selection.name_parts)
+            of_variant = [run for run in runs if run.variant == variant]
+            print(figures.draw_grid(of_variant, values, folder / f"grid,{base},{'+'.join(selection.varied)}.png"))
+
+
+def _run_as_processes(selection: Selection, todo: Sequence[Job], data: ImageData, options: "RunOptions") -> list[Job]:
+    """Does the runs that are not there yet as processes of their own; returns those that failed."""
+    from common import run
+
+    assert selection.engine is not None
+    jobs = [job for job in todo if selection.force or not selection.folder(job).path.exists()]
+    for job in jobs:  # once, before all that need it
+        run.prepare(job.experiment, selection.dataset, data, options)
     script = str(ROOT / f"{selection.exercise.name}.py")
-    more = ["--threads", str(threads), "--quiet"]
-    commands = [[sys.executable, script, *job.flags, *selection.flags, *more] for job in todo]
+    more = ["--threads", str(options.threads), "--quiet", "--wait"]  # a run that is given again waits for its lock
+    commands = [[sys.executable, script, *job.flags, *selection.flags, *more] for job in jobs]
     failed: list[Job] = []
-    start, done = time.monotonic(), 0
+    watched = [
+        Watched(
+            f"{job.name}, seed {job.seed}",
+            selection.folder(job).checkpoint,
+            getattr(job.experiment.learning, "epochs", None),
+        )
+        for job in jobs
+    ]
+    with Board(watched, quiet=selection.quiet) as board:
 
-    def ended(command: processes.Ended) -> None:
-        nonlocal done
-        done += 1
-        left = (time.monotonic() - start) / done * (len(todo) - done)
-        job = todo[command.index]
-        if command.returncode:
-            failed.append(job)
-            last = (command.stderr.strip().splitlines() or [f"exit code {command.returncode}"])[-1]
-            outcome = f"failed: {last}"
-        else:
-            outcome = "done"
-        print(f"run {done} of {len(todo)}, {job.name}, seed {job.seed}: {outcome}; {left:.0f} s left", flush=True)
+        def ended(process: Ended) -> None:
+            if process.returncode:
+                failed.append(jobs[process.index])
+                last = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+                board.ended(process.index, f"failed: {last.removeprefix('error: ')}", failed=True)
+            else:
+                board.ended(process.index, "done")
 
-    processes.run_commands(commands, selection.jobs, ended)
+        selection.engine.run(commands, ended)
     return failed

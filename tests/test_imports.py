@@ -12,16 +12,17 @@ from conftest import BONUS, EX1, EX2, EX3, ROOT
 # From the roof down; each imports only what stands below it. Packages of one floor do not import each other.
 FLOORS = (
     ("scripts",),
-    ("common.cli",),
+    ("common.cli", "common.collect"),
     ("common.sweep",),
     ("common.run",),
     ("common.trial", "common.examples"),
     ("common.transfer",),
+    ("common.board",),
     ("common.models", "common.training", "common.datasets", "common.reporting"),
     ("common.pipeline", "common.experiment"),
     (
         "common.files",
-        "common.processes",
+        "common.engines",
         "common.augmentation",
         "common.tensorflow_setup",
         "common.environment",

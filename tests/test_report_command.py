@@ -107,7 +107,7 @@ def test_ctrl_c_ends_the_runs_too_and_says_that_the_same_command_goes_on(tmp_pat
             break
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate()
-    assert (process.returncode, stderr) == (130, "\nstopped; the same command goes on from there\n")
+    assert (process.returncode, stderr) == (130, "\nstopped; the same command resumes after the last finished epoch\n")
     assert not (tmp_path / "report.html").exists()
 
 

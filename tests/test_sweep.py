@@ -1,13 +1,30 @@
 """Several values, several runs, several at a time: the real scripts."""
 
+import csv
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from conftest import EX1, EX3, QUICK, ROOT, assert_done, assert_error, assert_same_run, run_script, script_process
+from conftest import (
+    EX1,
+    EX3,
+    QUICK,
+    ROOT,
+    assert_done,
+    assert_error,
+    assert_same_run,
+    edit,
+    kill_at,
+    read_json,
+    run_script,
+    script_process,
+)
 
 FEW = ("--dataset", "synthetic", "--classes", "0-2", "--limit", 20, "--epochs", 2, "--variant", "adam", "--quiet")
 NAME = "classes=0-2,epochs=2,limit=20"
@@ -27,7 +44,9 @@ def test_runs_beside_each_other_leave_the_bytes_of_runs_one_after_the_other(tmp_
     assert sorted(path.name for path in runs(tmp_path / "two").iterdir()) == sorted(NAMES)
     for name in NAMES:
         assert_same_run(runs(tmp_path / "one") / name / "seed-0", runs(tmp_path / "two") / name / "seed-0")
-    assert "run 2 of 2" in beside.stdout and "dropout=0.3" in beside.stdout.splitlines()[-2]
+    assert "run 2 of 2: " in beside.stdout
+    one = run_script(*command, tmp_path / "one")  # finished: the same table
+    assert beside.stdout.splitlines()[-6:] == [line.replace("/one/", "/two/") for line in one.stdout.splitlines()[-6:]]
 
 
 @pytest.mark.slow
@@ -90,3 +109,56 @@ def test_a_switch_that_a_variant_lacks_stops_the_command_before_anything_is_writ
         assert_error(run_script(*svm, flag, 1 if flag == "--epochs" else 0.2), f"svm has nothing that {flag} could")
     assert_error(run_script(*svm, "--no-normalize"), "svm has nothing that --normalize could change")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_grid_is_a_run_for_each_combination_a_ranking_and_a_picture_also_after_a_kill(tmp_path):
+    grid = ("--dropout", 0, 0.3, 0.5, "--learning-rate", 0.001, 0.003, "--seed", 0, 1, "--jobs", 2)
+    command = (EX1, *FEW, *grid, "--output", tmp_path)
+    kill_at(script_process(*command), "run 3 of 12")
+    result = run_script(*command)
+    assert_done(result)
+    assert (
+        f"run {12 - 3} of" in result.stdout or "run 8 of 8" in result.stdout
+    )  # those that were there are not run again
+    ranking = result.stdout.split("best on the validation images first")[1].splitlines()[2:8]
+    accuracies = []
+    for line in ranking:
+        name, seeds, validation, *_ = re.split(r"\s{2,}", line)
+        assert seeds == "0 1"
+        found = [read_json(runs(tmp_path) / name / f"seed-{seed}/metrics.json")["val_accuracy"] for seed in (0, 1)]
+        assert float(validation.split()[0]) == pytest.approx(np.mean(found), abs=1e-4)
+        accuracies.append(np.mean(found))
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert sum(line.endswith("-") for line in ranking) == 5
+    picture = runs(tmp_path) / f"grid,adam,{NAME},dropout+learning_rate.png"
+    assert picture.stat().st_size > 5000
+    assert str(picture) in result.stdout
+    assert run_script(*command).stdout.splitlines()[1:] == result.stdout.splitlines()[-9:]
+
+
+def test_output_folders_are_collected_into_one_table_and_runs_that_differ_are_named(finished, tmp_path):
+    folder, _ = finished
+    place = folder.relative_to(folder.parents[3])
+    for name in ("a", "b", "c"):
+        shutil.copytree(folder, tmp_path / name / place)
+    edit(tmp_path / "c" / place / "metrics.json", '"epochs": 4', '"epochs": 3')
+
+    def collect(*names):
+        command = [sys.executable, "-m", "common.collect", *(str(tmp_path / name) for name in names)]
+        command += ["--csv", str(tmp_path / "all.csv")]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        with open(tmp_path / "all.csv", newline="", encoding="utf-8") as file:
+            return result, list(csv.DictReader(file))
+
+    result, rows = collect("a", "b")
+    assert_done(result)
+    assert [row["name"] for row in rows] == [folder.parent.name]
+    metrics = read_json(folder / "metrics.json")
+    assert (float(rows[0]["test_accuracy"]), int(rows[0]["epochs"])) == (metrics["test_accuracy"], 4)
+
+    result, rows = collect("a", "b", "c")
+    assert result.returncode == 1
+    assert result.stderr == f"differ: {tmp_path / 'a' / place} and {tmp_path / 'c' / place}\n"
+    assert [row["epochs"] for row in rows] == ["4", "3"]
+    assert_error(collect("nowhere")[0], "holds no finished run")

@@ -5,20 +5,25 @@ A new figure is a function and its name in FIGURES; finished runs get it without
 
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from common.experiment import to_text
 from common.files import atomic_write
 from common.reporting.run_folder import Run
 
 TRAINING, VALIDATION = "#0072B2", "#D55E00"  # safe for the colour-blind (Wong 2011, Nature Methods 8, 441)
 LINE, WRAPPED_LINE = 60, 80  # characters of a heading that fit a figure, in large and in small type
 NAMED_CLASSES = 50  # up to here a confusion matrix has room for names
+GRID_SWITCHES = 2  # as many as a figure can show
+STYLES = ("o-", "s--", "^-.", "D:")
 METRICS = {"loss": "Loss (cross-entropy)", "accuracy": "Accuracy"}
 
 
@@ -76,6 +81,59 @@ def draw_comparison(runs: Sequence[Run], folder: Path) -> None:
     for metric in METRICS:
         path = folder / f"comparison-{metric}{settings}-seed-{runs[0].seed}.png"
         _save(lambda metric=metric: _comparison(runs, metric), path)
+
+
+def draw_grid(runs: Sequence[Run], values: Mapping[str, Sequence[Any]], path: Path) -> str:
+    """Validation accuracy against one or two switches, mean and standard deviation over seeds; says where it is.
+
+    Args:
+        runs: of one variant.
+        values: by switch, what it was set to; a line for each value of the second.
+    """
+    _save(lambda: _grid(runs, values), path)
+    return f"{path}"
+
+
+def _grid(runs: Sequence[Run], values: Mapping[str, Sequence[Any]]) -> Figure:
+    (along, of_along), *more = values.items()
+    lines, of_lines = more[0] if more else ("", [None])
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in of_along)
+    places = list(of_along) if is_number else list(range(len(of_along)))
+    for style, one in zip(cycle(STYLES), of_lines):
+        groups = [
+            [
+                run.metrics["val_accuracy"]
+                for run in runs
+                if _setting(run, along) == to_text(value) and (one is None or _setting(run, lines) == to_text(one))
+            ]
+            for value in of_along
+        ]
+        known = [(place, group) for place, group in zip(places, groups) if group]
+        axes.errorbar(
+            [place for place, _ in known],
+            [np.mean(group) for _, group in known],
+            [float(np.std(group, ddof=1)) if len(group) > 1 else 0.0 for _, group in known],
+            fmt=style,
+            capsize=3,
+            label=None if one is None else f"{lines} {to_text(one)}",
+        )
+    if is_number and min(places) > 0 and max(places) >= 10 * min(places):
+        axes.set_xscale("log")
+    axes.set_xticks(places, [to_text(value) for value in of_along])
+    axes.minorticks_off()
+    axes.set(xlabel=along.replace("_", " "), ylabel="Validation accuracy")
+    axes.set_title(_wrapped(_plain(f"{runs[0].dataset}: {runs[0].script}, {runs[0].variant}")), fontsize=10)
+    axes.grid(alpha=0.3)
+    if more:
+        axes.legend()
+    return figure
+
+
+def _setting(run: Run, switch: str) -> str:
+    """A switch's value in a run, as text."""
+    return to_text(run.config["experiment"].get(switch))
 
 
 def _comparison(runs: Sequence[Run], metric: str) -> Figure:

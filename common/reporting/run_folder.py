@@ -125,13 +125,17 @@ class RunFolder:
         self.checkpoint = self.partial / CHECKPOINT
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: bool = False) -> Iterator[None]:
         """Keeps other processes from writing this run, until the block or the process ends.
 
+        Args:
+            wait: for another process that is writing it now.
+
         Raises:
-            UserError: another process is writing it now.
+            UserError: another process is writing it now, and ``wait`` is not given.
         """
-        with locked(self.path, busy=f"another process is writing {self.path}; wait for it or stop it"):
+        busy = f"another process is writing {self.path}; stop it, or wait for it, which --wait does"
+        with locked(self.path, busy=None if wait else busy):
             yield
 
     def finished(self, config: dict) -> Run | None:

@@ -39,11 +39,32 @@ def table(runs: Sequence[Run], reported: Mapping[str, Reported]) -> str:
                 "-" if number is None else f"{statistics.mean(accuracies) - number:+.4f}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = _aligned(rows)
     reasons = sorted({run.not_comparable for run in runs if run.not_comparable})
     lines += [f"(not comparable with the report: {reason})" for reason in reasons]
     return "\n".join([f"{runs[0].dataset}, test images", *lines])
+
+
+def grid_table(runs: Sequence[Run], show_test: bool) -> str:
+    """A line for each NAME, the highest validation accuracy first: its mean ± standard deviation over the seeds.
+
+    The test accuracy is that of the first line alone, since one who sees them all chooses on the test images.
+    """
+    groups = [[run for run in runs if run.name == name] for name in dict.fromkeys(run.name for run in runs)]
+    groups.sort(key=lambda group: -statistics.mean(run.metrics["val_accuracy"] for run in group))
+    rows = [("setting", "seeds", "validation accuracy", "test accuracy")]
+    for number, group in enumerate(groups):
+        is_shown = show_test or number == 0
+        rows.append(
+            (
+                group[0].name,
+                " ".join(str(run.seed) for run in group),
+                mean_and_deviation([run.metrics["val_accuracy"] for run in group]),
+                mean_and_deviation([run.metrics["test_accuracy"] for run in group]) if is_shown else "-",
+            )
+        )
+    lines = [f"{runs[0].dataset}, best on the validation images first", *_aligned(rows)]
+    return "\n".join(lines if show_test else [*lines, "(--show-test shows every test accuracy)"])
 
 
 def reported_accuracy(runs: Sequence[Run], reported: Mapping[str, Reported]) -> float | None:
@@ -57,3 +78,8 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     """'0.4213 ± 0.0071' (sample standard deviation), or the value alone if there is only one."""
     mean = f"{statistics.mean(values):.4f}"
     return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

@@ -7,7 +7,7 @@ from conftest import ROOT
 import ex1_basenet
 import ex3_resnet_birds
 from common.reporting.run_folder import Run, read_run
-from common.reporting.tables import mean_and_deviation, result_line, table
+from common.reporting.tables import grid_table, mean_and_deviation, result_line, table
 
 RUNS = [read_run(ROOT / f"published/cifar100/ex1_basenet/sgd/seed-{seed}") for seed in (0, 1, 2)]
 BIRDS = read_run(ROOT / "published/cub200/ex3_resnet_birds/linear/seed-0")
@@ -72,3 +72,19 @@ def test_the_line_of_a_run_has_its_folder_interval_and_evaluated_epoch():
 def test_mean_and_sample_standard_deviation():
     assert mean_and_deviation([0.1, 0.2, 0.3]) == "0.2000 ± 0.1000"
     assert mean_and_deviation([0.25]) == "0.2500"
+
+
+def test_a_grid_is_ranked_by_validation_accuracy_and_shows_the_best_one_s_test_accuracy_alone():
+    """Of the published runs of exercise 1: Adam is ahead of SGD on the validation images."""
+    folder = ROOT / "published/cifar100/ex1_basenet"
+    runs = [read_run(folder / name / f"seed-{seed}") for name in ("sgd", "adam") for seed in (0, 1)]
+    title, _, first, second, hint = grid_table(runs, show_test=False).splitlines()
+    assert title == "cifar100, best on the validation images first"
+    validation, test = (
+        mean_and_deviation([run.metrics[key] for run in runs[2:]]) for key in ("val_accuracy", "test_accuracy")
+    )
+    assert first.split("  ", 1)[0] == "adam" and first.endswith(test) and validation in first
+    assert second.split()[0] == "sgd" and second.endswith("-") and "--show-test" in hint
+    whole = grid_table(runs, show_test=True)
+    assert mean_and_deviation([run.metrics["test_accuracy"] for run in runs[:2]]) in whole
+    assert "--show-test" not in whole

@@ -107,7 +107,7 @@ def _mosaic(kernel: np.ndarray) -> Image.Image:
         scaled = (one - one.min()) / max(float(one.max() - one.min()), 1e-12)
         tile = Image.fromarray(np.uint8(np.round(255 * scaled)))
         row, column = divmod(number, FILTERS_A_ROW)
-        whole.paste(tile.resize((FILTER_SIDE,) * 2, Image.Resampling.NEAREST), (column * step, row * step))
+        whole.paste(tile.resize((FILTER_SIDE, FILTER_SIDE), Image.Resampling.NEAREST), (column * step, row * step))
     return whole
 
 

@@ -1,0 +1,97 @@
+"""Many runs at a time on one display: a table that renews itself on a terminal, a line for each run elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from common.training.progress import read_progress
+
+REFRESHES_A_SECOND = 1
+SHOWN = 16  # runs at a time: more than a terminal's lines would flicker
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run to be watched: what it is called, its checkpoint while it runs, and the most epochs it may take."""
+
+    label: str
+    checkpoint: Path
+    epochs: int | None
+
+
+class Board:
+    """A context in which runs end one by one.
+
+    On a terminal it shows which run of how many this is, those under way with their epoch and validation accuracy, and
+    about how long the rest takes. What ends is a line, on a terminal and elsewhere.
+
+    Args:
+        left: from the indices of the runs that have not ended to the seconds that they still take; None: as long, each,
+            as those before them.
+        quiet: failures alone.
+    """
+
+    def __init__(self, runs: Sequence[Watched], left: Callable[[Sequence[int]], float] | None = None, quiet=False):
+        self._runs, self._quiet = runs, quiet
+        self._open = dict.fromkeys(range(len(runs)))
+        self._begin = time.monotonic()
+        self._left = left or self._left_at_this_pace
+        self._live = None
+
+    def __enter__(self) -> "Board":
+        if sys.stdout.isatty() and not self._quiet:
+            from rich.live import Live
+
+            self._live = Live(get_renderable=self._table, refresh_per_second=REFRESHES_A_SECOND, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._live.stop()
+
+    def ended(self, index: int, result: str, failed: bool = False) -> None:
+        """A run has ended, with this result."""
+        del self._open[index]
+        if self._quiet and not failed:
+            return
+        done = len(self._runs) - len(self._open)
+        text = f"run {done} of {len(self._runs)}: {self._runs[index].label}: {result}; {self._rest()} left"
+        if self._live:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, flush=True)
+
+    def _rest(self) -> str:
+        return duration(self._left([*self._open]))
+
+    def _left_at_this_pace(self, still_open: Sequence[int]) -> float:
+        done = len(self._runs) - len(still_open)
+        return (time.monotonic() - self._begin) / max(done, 1) * len(still_open)
+
+    def _table(self):
+        from rich.table import Table
+
+        done = len(self._runs) - len(self._open)
+        rest = f", about {self._rest()} left" if done else ""
+        table = Table(box=None, title=f"{done} of {len(self._runs)} runs done{rest}", title_justify="left")
+        for name in ("run", "epoch", "validation accuracy"):
+            table.add_column(name)
+        for index in self._open:
+            history = read_progress(self._runs[index].checkpoint)
+            if history and table.row_count < SHOWN:
+                run, row = self._runs[index], history[-1]
+                epoch = f"{row['epoch']} of {run.epochs}" if run.epochs else str(row["epoch"])
+                table.add_row(run.label, epoch, f"{row['val_accuracy']:.4f}")
+        return table
+
+
+def duration(seconds: float) -> str:
+    """90 as "2 min", 5000 as "1 h 23 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

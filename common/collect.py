@@ -1,0 +1,98 @@
+"""All finished runs of any number of output folders in one table, results.csv, such as those of several machines.
+
+    python -m common.collect results other/results --csv all.csv
+
+A run that is in several folders stands in the table once if its results are the same bytes everywhere; else each of
+them has a row, and a line on stderr says where they are.
+"""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import UserError
+from common.files import atomic_write
+from common.reporting.run_folder import Run, find_runs, read_run
+
+RESULTS = ("config.json", "history.csv", "metrics.json", "per_class.json")
+METRICS = ("test_accuracy", "test_loss", "test_top5_accuracy", "val_accuracy", "val_loss", "epochs", "best_epoch")
+COLUMNS = (
+    *("dataset", "script", "name", "seed", "precision"),
+    *METRICS,
+    *("parameters", "seconds", "peak_memory_mb", "device", "processor", "threads", "commit", "comparable", "folder"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the table; 0, or 1 if runs of the same name and seed differ, or 2 after an error."""
+    parser = argparse.ArgumentParser(prog="python -m common.collect", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "outputs", type=Path, nargs="+", metavar="OUTPUT", help="folders of runs, as --output names them"
+    )
+    parser.add_argument("--csv", type=Path, default=Path("results.csv"), metavar="FILE", help="default: results.csv")
+    arguments = parser.parse_args(argv)
+    try:
+        runs, differing = collect(arguments.outputs)
+        write(runs, arguments.csv)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for group in differing:
+        print(f"differ: {' and '.join(str(run.folder) for run in group)}", file=sys.stderr)
+    print(f"{arguments.csv}: {len(runs)} runs")
+    return 1 if differing else 0
+
+
+def collect(outputs: Sequence[Path]) -> tuple[list[Run], list[list[Run]]]:
+    """The finished runs below the folders, sorted by what they are; and those of the same name that differ, together.
+
+    Raises:
+        UserError: a folder without a finished run, or a run that is not whole.
+    """
+    found: dict[tuple, list[Run]] = {}
+    for output in outputs:
+        folders = find_runs(output)
+        if not folders:
+            raise UserError(f"{output} holds no finished run; give the folder that --output named")
+        for run in map(read_run, folders):
+            group = found.setdefault((run.dataset, run.script, run.name, run.seed), [])
+            if all(_differ(run, other) for other in group):
+                group.append(run)
+    groups = [found[key] for key in sorted(found)]
+    return [run for group in groups for run in group], [group for group in groups if len(group) > 1]
+
+
+def write(runs: Sequence[Run], path: Path) -> None:
+    """The table, a row a run."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for run in runs:
+        last = run.environment[-1]
+        writer.writerow(
+            {
+                "dataset": run.dataset,
+                "script": run.script,
+                "name": run.name,
+                "seed": run.seed,
+                "precision": run.config["precision"],
+                **{key: run.metrics[key] for key in (*METRICS, "parameters")},
+                "seconds": run.timing["total_seconds"],
+                "peak_memory_mb": run.timing["peak_memory_mb"],
+                **{key: last[key] for key in ("device", "processor", "threads", "commit")},
+                "comparable": run.not_comparable or "yes",
+                "folder": run.folder.as_posix(),
+            }
+        )
+    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _differ(one: Run, other: Run) -> bool:
+    return any((one.folder / name).read_bytes() != (other.folder / name).read_bytes() for name in RESULTS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
