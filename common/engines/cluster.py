@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Without a token whoever reaches the ports may run code; see https://docs.ray.io/en/latest/ray-security/token-auth.html
 SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 CHECK_SECONDS = 60.0  # for every node to answer
+RETRIES = 20  # of a run whose worker or node is lost; one that is lost more often is to blame itself
 
 
 @dataclass
@@ -44,17 +45,24 @@ class Ray:
         self._check_resources(ray.cluster_resources())
         self._check_nodes(ray)
         environment, folder = dict(os.environ), os.getcwd()
-        # Retried for ever: a worker or a node that is lost is not the run's fault; what the run says itself is its end.
         carry_out = ray.remote(_carry_out).options(
-            num_cpus=self.cpus_per_run, num_gpus=self.gpus_per_run, max_retries=-1, scheduling_strategy="SPREAD"
+            num_cpus=self.cpus_per_run,
+            num_gpus=self.gpus_per_run,
+            max_retries=RETRIES,
+            scheduling_strategy="SPREAD",
         )
-        waiting = [
-            carry_out.remote(index, list(command), folder, environment, self.gpus_per_run > 0)
+        index_of = {
+            carry_out.remote(index, list(command), folder, environment, self.gpus_per_run > 0): index
             for index, command in enumerate(commands)
-        ]
+        }
+        waiting = list(index_of)
         while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1)
-            ended(ray.get(done[0]))
+            (task, *_), waiting = ray.wait(waiting, num_returns=1)
+            try:
+                result = ray.get(task)
+            except ray.exceptions.RayError as error:  # lost too often, or a folder that its node does not see
+                result = Ended(index_of[task], 1, "", f"{error}")
+            ended(result)
         ray.shutdown()
 
     def stop(self) -> None:
