@@ -76,17 +76,15 @@ class Board:
         from rich.table import Table
 
         done = len(self._runs) - len(self._open)
-        rest = f", about {self._rest()} left" if done else ""
-        table = Table(box=None, title=f"{done} of {len(self._runs)} runs done{rest}", title_justify="left")
-        for name in ("run", "epoch", "validation accuracy"):
-            table.add_column(name)
+        table = Table("run", "epoch", "validation accuracy", box=None, title_justify="left")
         for index in self._open:
             history = read_progress(self._runs[index].checkpoint)
             if history and table.row_count < SHOWN:
                 run, row = self._runs[index], history[-1]
                 epoch = f"{row['epoch']} of {run.epochs}" if run.epochs else str(row["epoch"])
                 table.add_row(run.label, epoch, f"{row['val_accuracy']:.4f}")
-        return table
+        table.title = f"{done} of {len(self._runs)} runs done" + (f", about {self._rest()} left" if done else "")
+        return table if table.row_count else table.title
 
 
 def duration(seconds: float) -> str:

@@ -42,6 +42,8 @@ class Ray:
     def run(self, commands: Sequence[Sequence[str]], ended: Callable[[Ended], None]) -> None:
         """As ``common.engines.Engine.run``."""
         ray = self._connect()
+        from ray.exceptions import RayError
+
         self._check_resources(ray.cluster_resources())
         self._check_nodes(ray)
         environment, folder = dict(os.environ), os.getcwd()
@@ -60,7 +62,7 @@ class Ray:
             (task, *_), waiting = ray.wait(waiting, num_returns=1)
             try:
                 result = ray.get(task)
-            except ray.exceptions.RayError as error:  # lost too often, or a folder that its node does not see
+            except RayError as error:  # lost too often, or a folder that its node does not see
                 result = Ended(index_of[task], 1, "", f"{error}")
             ended(result)
         ray.shutdown()
