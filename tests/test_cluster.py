@@ -90,8 +90,9 @@ def test_runs_on_ray_leave_the_bytes_of_runs_one_after_the_other(tmp_path):
         assert_same_run(one, ray)
     too_many = run_script(*command, "--output", tmp_path / "more", "--engine", "ray", "--cpus-per-run", 1000)
     assert_error(too_many, "--cpus-per-run 1000: the cluster has", "CPUs altogether")
-    nowhere = run_script(*command, "--output", tmp_path / "more", "--engine", "ray", "--address", "127.0.0.1:9")
-    assert_error(nowhere, "no Ray cluster 127.0.0.1:9")
+    for address in ("127.0.0.1:9", "head", "head:0:x"):
+        nowhere = run_script(*command, "--output", tmp_path / "more", "--engine", "ray", "--address", address)
+        assert_error(nowhere, f"--address {address}: no Ray cluster there")
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from common.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Without a token whoever reaches the ports may run code; see https://docs.ray.io/en/latest/ray-security/token-auth.html
 SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+ANSWER_SECONDS = 10.0
 CHECK_SECONDS = 60.0  # for every node to answer
 RETRIES = 20  # of a run whose worker or node is lost; one that is lost more often is to blame itself
 
@@ -77,6 +79,8 @@ class Ray:
         os.environ.update({name: os.environ.get(name, value) for name, value in SETTINGS.items()})
         import ray
 
+        if self.address:
+            _check_address(self.address)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             ray.init(
@@ -132,6 +136,17 @@ class Ray:
                     )
         finally:
             token.unlink(missing_ok=True)
+
+
+def _check_address(address: str) -> None:
+    """Raises UserError if nobody answers at HOST:PORT; Ray itself would ask again for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster there ({error}); start one with ray start, and name its HOST:PORT"
+        ) from error
 
 
 def _missing(paths: Sequence[str]) -> list[str]:
