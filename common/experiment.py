@@ -234,6 +234,11 @@ class Experiment:
         switches = {name: getattr(self, name) for name in of_network}
         return {name: value for name, value in switches.items() if value is not None} | dict(self.network_options)
 
+    @property
+    def features_on_disk(self) -> str | None:
+        """The kind of frozen features that a run computes or finds on disk, be it for its first head alone."""
+        return self.features or ("pooled" if getattr(self.learning, "initial_head", None) == "logistic" else None)
+
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result but its name, in the types that JSON gives back; None is left out."""
         own = {key: getattr(self, key) for key in _names(type(self)) if key not in ("name", "description", "learning")}

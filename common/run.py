@@ -86,9 +86,8 @@ def run(
 
 def prepare(experiment: Experiment, dataset: DataSet, data: ImageData, options: RunOptions) -> None:
     """Computes what several runs share, and leaves it on disk: features of the frozen backbone."""
-    needs_head = getattr(experiment.learning, "initial_head", None) is not None
-    if kind := experiment.features or (needs_head and "pooled"):
-        _trial(experiment, dataset, data, 0, options).features(kind)
+    if experiment.features_on_disk:
+        _trial(experiment, dataset, data, 0, options).features(experiment.features_on_disk)
 
 
 def _trial(experiment: Experiment, dataset: DataSet, data: ImageData, seed: int, options: RunOptions) -> trial.Trial:

@@ -13,7 +13,8 @@ from common.board import Board, Watched
 from common.datasets.image_data import DataSet, ImageData
 from common.engines import Ended, Engine
 from common.experiment import Exercise, Experiment, run_name
-from common.reporting.run_folder import Run, RunFolder
+from common.reporting.run_folder import Run, RunFolder, read_run
+from common.reporting.tables import grid_table, result_line, table
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and telling about runs does without
     from common.run import RunOptions
@@ -115,45 +116,21 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     Raises:
         UserError: as ``common.datasets.loading.load`` and ``common.run.run``.
     """
-    from common import tensorflow_setup
     from common.datasets.loading import load
 
     data = load(selection.dataset, selection.data_dir, selection.classes, selection.limit, selection.data_options)
-    device = tensorflow_setup.configure(selection.threads)
-    threads = selection.threads or tensorflow_setup.available_threads()
-    print(
+    found = (
         f"{data.name}: {len(data.class_names)} classes, {len(data.train_images):,} images to train and validate, "
-        f"{len(data.test_images):,} to test, on {device}, {threads} threads",
-        flush=True,
+        f"{len(data.test_images):,} to test"
     )
-    if hint := tensorflow_setup.unused_gpu() if device == "CPU" else None:
-        print(hint, flush=True)
-    from common import run, trial
-    from common.reporting import tables
-
-    gc.freeze()  # modules stay; collections, several a run, need not look through them again
-    for job in todo:  # what cannot be is said before any training
-        trial.check(job.experiment)
-    options = run.RunOptions(
-        output=selection.output,
-        precision=selection.precision,
-        data_options=selection.data_options,
-        weights=selection.weights,
-        device=device,
-        threads=threads,
-        force=selection.force and selection.engine is None,  # else its own process has trained it again
-        wait=selection.wait,
-        redraw=selection.redraw,
-        quiet=selection.quiet,
-    )
-    failed = _run_as_processes(selection, todo, data, options) if selection.engine else []
-    runs = []
-    for job in (job for job in todo if job not in failed):
-        runs.append(
-            run.run(selection.exercise.name, job.name, job.experiment, selection.dataset, data, job.seed, options)
-        )
-        if not selection.varied:  # of a grid, the table shows what may be looked at
-            print(tables.result_line(runs[-1]), flush=True)
+    if selection.engine:
+        print(f"{found}, {len(todo)} runs", flush=True)
+        runs, failed = _run_as_processes(selection, selection.engine, todo, data)
+    else:
+        options = _configure(selection)
+        print(f"{found}, on {options.device}, {options.threads} threads", flush=True)
+        _check(todo)
+        runs, failed = [_run_here(selection, job, data, options) for job in todo], []
     if runs:
         _compare(selection, runs)
     for job in failed:
@@ -161,40 +138,84 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     return len(failed)
 
 
-def _compare(selection: Selection, runs: Sequence[Run]) -> None:
-    """The figures that put runs beside each other, and the table."""
-    from common.reporting import figures, tables
+def _configure(selection: Selection) -> "RunOptions":
+    """TensorFlow for this process, and what all runs share."""
+    from common import tensorflow_setup
 
-    exercise, folder = selection.exercise, selection.output / selection.dataset.name / selection.exercise.name
-    for seed in selection.seeds:
-        compared = [each for each in runs if each.seed == seed and each.variant in exercise.compare]
-        if exercise.compare and sorted(each.variant for each in compared) == sorted(exercise.compare):
-            figures.draw_comparison(compared, folder)
-    print()
+    device = tensorflow_setup.configure(selection.threads)
+    if hint := tensorflow_setup.unused_gpu() if device == "CPU" else None:
+        print(hint, flush=True)
+    from common.run import RunOptions
+
+    gc.freeze()  # modules stay; collections, several a run, need not look through them again
+    return RunOptions(
+        output=selection.output,
+        precision=selection.precision,
+        data_options=selection.data_options,
+        weights=selection.weights,
+        device=device,
+        threads=selection.threads or tensorflow_setup.available_threads(),
+        force=selection.force and selection.engine is None,  # else its own process has trained it again
+        wait=selection.wait,
+        redraw=selection.redraw,
+        quiet=selection.quiet,
+    )
+
+
+def _check(todo: Sequence[Job]) -> None:
+    """Says what cannot be before any training."""
+    from common import trial
+
+    for job in todo:
+        trial.check(job.experiment)
+
+
+def _run_here(selection: Selection, job: Job, data: ImageData, options: "RunOptions") -> Run:
+    from common.run import run
+
+    done = run(selection.exercise.name, job.name, job.experiment, selection.dataset, data, job.seed, options)
+    _tell(selection, done)
+    return done
+
+
+def _tell(selection: Selection, run: Run) -> None:
+    """The line of a run; none in a grid, where the table shows what may be looked at."""
     if not selection.varied:
-        print(tables.table(runs, exercise.reported))
-        return
-    print(tables.grid_table(runs, show_test=selection.show_test))
-    if len(selection.varied) <= figures.GRID_SWITCHES:
-        values = {name: selection.settings[name] for name in selection.varied}
-        fixed = {name: value for name, (value, *more) in selection.settings.items() if not more}
-        for variant in selection.variants:
-            own = exercise.experiment(variant)
-            base = run_name(own.with_settings(**fixed), own, selection.name_parts)
-            of_variant = [run for run in runs if run.variant == variant]
-            print(figures.draw_grid(of_variant, values, folder / f"grid,{base},{'+'.join(selection.varied)}.png"))
+        print(result_line(run), flush=True)
 
 
-def _run_as_processes(selection: Selection, todo: Sequence[Job], data: ImageData, options: "RunOptions") -> list[Job]:
-    """Does the runs that are not there yet as processes of their own; returns those that failed."""
-    from common import run
+def _run_as_processes(
+    selection: Selection, engine: Engine, todo: Sequence[Job], data: ImageData
+) -> tuple[list[Run], list[Job]]:
+    """Does the runs that are not there yet as processes of their own; returns all runs, and those that failed.
 
-    assert selection.engine is not None
-    jobs = [job for job in todo if selection.force or not selection.folder(job).path.exists()]
-    for job in jobs:  # once, before all that need it
-        run.prepare(job.experiment, selection.dataset, data, options)
+    This process imports TensorFlow, which takes seconds, only if it has something to look at or to prepare itself.
+    """
+    new = [job for job in todo if selection.force or not selection.folder(job).path.exists()]
+    with_features = [job for job in new if job.experiment.features_on_disk]
+    options = _configure(selection) if selection.settings or with_features or len(new) < len(todo) else None
+    if options:
+        from common import run
+
+        _check(todo)
+        for job in with_features:  # once, before all that need them
+            run.prepare(job.experiment, selection.dataset, data, options)
+    failed = _carry_out(selection, engine, new)
+    runs = []
+    for job in (job for job in todo if job not in failed):
+        if job in new:
+            runs.append(read_run(selection.folder(job).path))
+            _tell(selection, runs[-1])
+        else:
+            assert options is not None
+            runs.append(_run_here(selection, job, data, options))
+    return runs, failed
+
+
+def _carry_out(selection: Selection, engine: Engine, jobs: Sequence[Job]) -> list[Job]:
+    """The runs as processes of their own; returns those that failed."""
     script = str(ROOT / f"{selection.exercise.name}.py")
-    more = ["--threads", str(options.threads), "--quiet", "--wait"]  # a run that is given again waits for its lock
+    more = ["--threads", str(selection.threads), "--quiet", "--wait"]  # a run that is given again waits for its lock
     commands = [[sys.executable, script, *job.flags, *selection.flags, *more] for job in jobs]
     failed: list[Job] = []
     watched = [
@@ -215,5 +236,30 @@ def _run_as_processes(selection: Selection, todo: Sequence[Job], data: ImageData
             else:
                 board.ended(process.index, "done")
 
-        selection.engine.run(commands, ended)
+        if commands:
+            engine.run(commands, ended)
     return failed
+
+
+def _compare(selection: Selection, runs: Sequence[Run]) -> None:
+    """The figures that put runs beside each other, and the table."""
+    from common.reporting import figures
+
+    exercise, folder = selection.exercise, selection.output / selection.dataset.name / selection.exercise.name
+    for seed in selection.seeds:
+        compared = [each for each in runs if each.seed == seed and each.variant in exercise.compare]
+        if exercise.compare and sorted(each.variant for each in compared) == sorted(exercise.compare):
+            figures.draw_comparison(compared, folder)
+    print()
+    if not selection.varied:
+        print(table(runs, exercise.reported))
+        return
+    print(grid_table(runs, show_test=selection.show_test))
+    if len(selection.varied) <= figures.GRID_SWITCHES:
+        values = {name: selection.settings[name] for name in selection.varied}
+        fixed = {name: value for name, (value, *more) in selection.settings.items() if not more}
+        for variant in selection.variants:
+            own = exercise.experiment(variant)
+            base = run_name(own.with_settings(**fixed), own, selection.name_parts)
+            of_variant = [run for run in runs if run.variant == variant]
+            print(figures.draw_grid(of_variant, values, folder / f"grid,{base},{'+'.join(selection.varied)}.png"))
