@@ -26,8 +26,8 @@ import ex1_basenet
 import ex2_improvements
 import ex3_resnet_birds
 from common import cli, sweep, tensorflow_setup
-from common.board import Board, Watched, duration
-from common.engines import Ended, Local
+from common.display import ProgressDisplay, TrackedRun, duration
+from common.engines import CompletedCommand, Local
 from common.errors import UserError
 from common.experiment import PRECISIONS, Exercise, parse_number
 from common.reporting.report.commands import flags_of
@@ -165,8 +165,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--weights", metavar="VALUE", help="ResNet50's: imagenet, a .weights.h5 file, or none (default: imagenet)")
     add("--precision", choices=PRECISIONS, help="mixed precision (default: float32)")
     add = parser.add_argument_group("how it is carried out").add_argument
-    cli.add_engine_flags(add)
-    add("--threads", type=number, metavar="N", help="processor threads of a run (default: the script's own)")
+    cli.add_engine_flags(add, "1, on synthetic data as many as there are cores")
+    add(
+        "--threads",
+        type=number,
+        metavar="N",
+        help="processor threads of a run (default: the script's own, or the cores ÷ jobs)",
+    )
     add(
         "--output",
         type=cli.path,
@@ -246,7 +251,7 @@ def print_plan(tasks: Sequence[Task]) -> None:
     """The commands, one a line; on stderr, how many are done and about how long the rest takes."""
     todo = [task for task in tasks if not task.finished()]
     for task in tasks:
-        print(sweep.command_line(["python", *task.command]))
+        print(shlex.join(["python", *task.command]))
     known = Estimate.unscaled()
     seconds = known.total(todo)
     text = f", about {duration(seconds)} on the processor of the published runs" if seconds else ""
@@ -274,22 +279,25 @@ def do(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[dict[str, s
     if arguments.jobs != 1:
         todo.sort(key=estimate.seconds, reverse=True)
     failed = []
-    watched = [Watched(str(task), task.folder.checkpoint, task.epochs) for task in todo]
-    with Board(watched, Pace([estimate.seconds(task) for task in todo]).left, arguments.quiet) as board:
+    tracked = [TrackedRun(str(task), task.folder.checkpoint, task.epochs) for task in todo]
+    with ProgressDisplay(
+        tracked, Pace([estimate.seconds(task) for task in todo]).left, quiet=arguments.quiet
+    ) as display:
 
-        def ended(process: Ended) -> None:
+        def completed(process: CompletedCommand) -> None:
             task = todo[process.index]
             run = None if process.returncode else task.finished()
             if run is None:
                 last = (process.stderr.strip().splitlines() or ["it said nothing"])[-1].removeprefix("error: ")
                 error = f"{last} (exit code {process.returncode}; {keep_output(task, process)})"
                 failed.append({"run": str(task), "error": error})
-                board.ended(process.index, f"failed: {error}", failed=True)
+                display.completed(process.index, f"failed: {error}", failed=True)
             else:
-                board.ended(process.index, f"test accuracy {run.metrics['test_accuracy']:.4f}")
+                text = f"test accuracy {run.metrics['test_accuracy']:.4f}"
+                display.completed(process.index, text, stderr=process.stderr)
 
-        commands = [[sys.executable, str(ROOT / task.command[0]), *task.command[1:], "--wait"] for task in todo]
-        engine.run(commands, ended)
+        commands = [[sys.executable, str(ROOT / task.command[0]), *task.command[1:], *engine.flags] for task in todo]
+        engine.run(commands, completed)
     return sorted(failed, key=lambda each: each["run"])
 
 
@@ -348,12 +356,12 @@ def notes(arguments: argparse.Namespace) -> list[str]:
     return found
 
 
-def keep_output(task: Task, ended: Ended) -> Path:
+def keep_output(task: Task, completed: CompletedCommand) -> Path:
     """Writes down what a failed run printed."""
     logs = task.folder.path.parents[3] / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{task.script},{task.name},seed-{task.seed}.log"
-    log.write_text(ended.stdout + ended.stderr, encoding="utf-8")
+    log.write_text(completed.stdout + completed.stderr, encoding="utf-8")
     return log
 
 
@@ -381,7 +389,7 @@ class Estimate:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, str(ROOT / "ex1_basenet.py"), *MEASURED, "--output", folder]
             begin = time.monotonic()
-            Local(1).run([command], lambda ended: codes.append(ended.returncode))
+            Local(1).run([command], lambda completed: codes.append(completed.returncode))
             wall = time.monotonic() - begin
             found = find_runs(Path(folder))
             if codes != [0] or not found:

@@ -71,12 +71,20 @@ def main() -> None:
     parser.add_argument("--dataset", default="cifar100")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
     parser.add_argument("--seeds", type=int, default=12, help="how many (default: 12)")
-    parser.add_argument("--rounds", type=int, default=2, help="parts that the seeds are done in (default: 2)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=2,
+        choices=range(1, 100),
+        metavar="N",
+        help="parts that the seeds are done in (default: 2)",
+    )
     parser.add_argument("--epochs", type=int, help="in place of the variant's own")
     parser.add_argument("--way", type=int, nargs="+", help="which of the ways, counted from 0 (default: all)")
     parser.add_argument("--same", action="store_true", help="say whether the ways with one thread left the same bytes")
     arguments = parser.parse_args()
     arguments.data_dir = arguments.data_dir.resolve()
+    arguments.rounds = min(arguments.rounds, arguments.seeds)
 
     chosen = {
         name: flags

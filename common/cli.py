@@ -18,6 +18,7 @@ from common.datasets.image_data import DataSet
 from common.errors import UserError
 from common.experiment import PRECISIONS, Component, Exercise, parse_number, switches, to_text
 
+SHOW_CURSOR = b"\x1b[?25h"  # which a display that renews itself hides
 ROOT = Path(__file__).resolve().parent.parent
 STOPPED = {signal.SIGINT: 130}
 if hasattr(signal, "SIGTERM"):
@@ -165,7 +166,11 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
     )
     add("--force", action="store_true", help="train again where a finished run is")
     add("--wait", action="store_true", help="wait for a run that another process is writing, instead of stopping")
-    add("--show-test", action="store_true", help="with several values of a switch: every test accuracy, not the best's")
+    add(
+        "--show-test",
+        action="store_true",
+        help="with several values of a switch, the test accuracy of every setting, not of the best alone",
+    )
     add("--redraw", action="store_true", help="draw the figures of finished runs again, without training")
     add("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
@@ -248,26 +253,38 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
     return selection, sweep.jobs(selection, flag_texts)
 
 
-def add_engine_flags(add: Callable[..., Any]) -> None:
+def add_engine_flags(add: Callable[..., Any], default_jobs: str = "1") -> None:
     """The flags of where runs are carried out."""
     number = argument(lambda text: parse_number(text, int, low=1, high=1024))
     add(
         "--jobs",
         type=number,
         metavar="N",
-        help="runs at a time on this machine, each a process of its own (default: 1)",
+        help=f"runs at a time on this machine, each a process of its own (default: {default_jobs})",
     )
     add(
         "--engine", choices=engines.NAMES, default="local", help="local, or ray: runs on a Ray cluster (default: local)"
     )
     add("--address", metavar="HOST:PORT", help="of the Ray cluster (default: one is started on this machine)")
-    add("--cpus-per-run", type=number, metavar="N", help="processor cores of the cluster that a run takes (default: 1)")
+    add(
+        "--cpus-per-run",
+        type=number,
+        metavar="N",
+        help="processor cores of the cluster that a run takes, and computes with (default: --threads, or 1)",
+    )
     add(
         "--gpus-per-run",
-        type=argument(lambda text: parse_number(text, float, low=0, high=64)),
+        type=argument(_gpus),
         metavar="X",
         help="GPUs of the cluster that a run takes; 0.5: two runs share one (default: 0)",
     )
+
+
+def _gpus(text: str) -> float:
+    number = parse_number(text, float, low=0, high=64)
+    if number > 1 and number != int(number):
+        raise ValueError(f"'{text}' is neither a whole number nor a share of one GPU")
+    return number
 
 
 def threads_of(arguments: argparse.Namespace, own: int | None) -> int | None:
@@ -276,10 +293,10 @@ def threads_of(arguments: argparse.Namespace, own: int | None) -> int | None:
     Args:
         own: of the script, where the flags do not say.
     """
-    if arguments.threads or own:
-        return arguments.threads or own
+    if arguments.threads or arguments.cpus_per_run or own:
+        return arguments.threads or arguments.cpus_per_run or own
     if arguments.engine != "local":
-        return arguments.cpus_per_run or 1
+        return 1
     jobs = arguments.jobs or 1
     return max(1, tensorflow_setup.available_threads() // jobs) if jobs > 1 else None
 
@@ -299,6 +316,7 @@ def engine_of(arguments: argparse.Namespace) -> engines.Engine:
     Raises:
         UserError: it is not installed.
     """
+    weights = getattr(arguments, "weights", None)
     engine = engines.make(
         arguments.engine,
         arguments.jobs or 1,
@@ -306,7 +324,7 @@ def engine_of(arguments: argparse.Namespace) -> engines.Engine:
         arguments.cpus_per_run or arguments.threads or 1,
         arguments.gpus_per_run or 0,
         output=arguments.output,
-        inputs=arguments.data_dir,
+        inputs=[arguments.data_dir or beside_the_scripts("data"), *([Path(weights)] if weights else [])],
     )
     _at_stop.append(engine.stop)
     return engine
@@ -401,7 +419,7 @@ def _other_flags(arguments: argparse.Namespace, own_flags: Sequence[str]) -> lis
         if value is not None
         for text in (f"--{name.replace('_', '-')}", str(value))
     ]
-    return flags + [f"--{name}" for name in ("force", "redraw", "quiet") if getattr(arguments, name)]
+    return flags + [f"--{name}" for name in ("force", "wait", "redraw", "quiet") if getattr(arguments, name)]
 
 
 def _defaults(dataset: DataSet, exercise: Exercise) -> dict[str, Any]:
@@ -419,6 +437,8 @@ def stop(signal_number, frame):
     """
     for end in _at_stop:
         end()
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), SHOW_CURSOR)
     os.write(2, b"\nstopped; the same command resumes after the last finished epoch\n")
     os._exit(STOPPED[signal_number])
 

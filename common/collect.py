@@ -6,13 +6,13 @@ A run that is in several folders stands in the table once if its results are the
 them has a row, and a line on stderr says where they are.
 """
 
-import argparse
 import csv
 import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.cli import Parser, one_line
 from common.errors import UserError
 from common.files import atomic_write
 from common.reporting.run_folder import Run, find_runs, read_run
@@ -27,42 +27,55 @@ COLUMNS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the table; 0, or 1 if runs of the same name and seed differ, or 2 after an error."""
-    parser = argparse.ArgumentParser(prog="python -m common.collect", description=(__doc__ or "").splitlines()[0])
+    """Writes the table; 0, or 1 if runs of the same name and seed differ or one is damaged, or 2 after an error."""
+    parser = Parser(
+        prog="-m common.collect",
+        usage="python -m common.collect OUTPUT ... [--csv FILE]",
+        description=(__doc__ or "").splitlines()[0],
+    )
     parser.add_argument(
         "outputs", type=Path, nargs="+", metavar="OUTPUT", help="folders of runs, as --output names them"
     )
     parser.add_argument("--csv", type=Path, default=Path("results.csv"), metavar="FILE", help="default: results.csv")
     arguments = parser.parse_args(argv)
     try:
-        runs, differing = collect(arguments.outputs)
+        runs, differing, damaged = collect(arguments.outputs)
         write(runs, arguments.csv)
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     for group in differing:
         print(f"differ: {' and '.join(str(run.folder) for run in group)}", file=sys.stderr)
+    for reason in damaged:
+        print(f"left out: {reason}", file=sys.stderr)
     print(f"{arguments.csv}: {len(runs)} runs")
-    return 1 if differing else 0
+    return 1 if differing or damaged else 0
 
 
-def collect(outputs: Sequence[Path]) -> tuple[list[Run], list[list[Run]]]:
-    """The finished runs below the folders, sorted by what they are; and those of the same name that differ, together.
+def collect(outputs: Sequence[Path]) -> tuple[list[Run], list[list[Run]], list[str]]:
+    """The finished runs below the folders, sorted by what they are; those of the same name that differ, together; and
+    why others are left out.
 
     Raises:
-        UserError: a folder without a finished run, or a run that is not whole.
+        UserError: a folder without a finished run.
     """
     found: dict[tuple, list[Run]] = {}
+    damaged: list[str] = []
     for output in outputs:
         folders = find_runs(output)
         if not folders:
             raise UserError(f"{output} holds no finished run; give the folder that --output named")
-        for run in map(read_run, folders):
+        for folder in folders:
+            try:
+                run = read_run(folder)
+            except UserError as error:
+                damaged.append(one_line(error))
+                continue
             group = found.setdefault((run.dataset, run.script, run.name, run.seed), [])
             if all(_differ(run, other) for other in group):
                 group.append(run)
     groups = [found[key] for key in sorted(found)]
-    return [run for group in groups for run in group], [group for group in groups if len(group) > 1]
+    return [run for group in groups for run in group], [group for group in groups if len(group) > 1], damaged
 
 
 def write(runs: Sequence[Run], path: Path) -> None:

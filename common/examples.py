@@ -11,7 +11,7 @@ from common.pipeline import Normalization
 
 SHOWN = 12  # of each kind
 PAIRS = 8
-HEAT_MAPS = 4  # of the mistakes, and of the hits
+HEAT_MAPS = 4  # of the mistakes, and of the correct predictions
 
 
 def choose(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -22,14 +22,15 @@ def choose(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarra
         labels: int (images,).
 
     Returns:
-        ``mistakes``, the most certain ones, and ``hits``, the least certain ones: indices of images; and
-        ``pairs`` (at most 8, 4), the classes that are confused most: the true one, the predicted one, the image that
-        is mistaken with most certainty, and the most certain hit of the predicted class, -1 if there is none.
+        ``mistakes``, those of the highest confidence, and ``correct``, correct predictions of the lowest: indices of
+        images; and ``pairs`` (at most 8, 4), the classes that are confused most: the true one, the predicted one, the
+        image misclassified with the highest confidence, and the one of the predicted class that is classified
+        correctly with the highest confidence, -1 if there is none.
     """
-    predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    by_certainty = np.argsort(-certainty, kind="stable")
-    is_hit = predicted == labels
-    mistakes, hits = by_certainty[~is_hit[by_certainty]], by_certainty[is_hit[by_certainty]]
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    by_confidence = np.argsort(-confidence, kind="stable")
+    is_correct = predicted == labels
+    mistakes, correct = by_confidence[~is_correct[by_confidence]], by_confidence[is_correct[by_confidence]]
     classes = probabilities.shape[1]
     counts = np.bincount(labels[mistakes] * classes + predicted[mistakes], minlength=classes**2)
     pairs = []
@@ -37,10 +38,10 @@ def choose(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarra
         if counts[cell]:
             true, taken_for = divmod(int(cell), classes)
             mistaken = mistakes[(labels[mistakes] == true) & (predicted[mistakes] == taken_for)][0]
-            pairs.append((true, taken_for, mistaken, next(iter(hits[labels[hits] == taken_for]), -1)))
+            pairs.append((true, taken_for, mistaken, next(iter(correct[labels[correct] == taken_for]), -1)))
     return {
         "mistakes": mistakes[:SHOWN],
-        "hits": hits[::-1][:SHOWN],
+        "correct": correct[::-1][:SHOWN],
         "pairs": np.array(pairs, int).reshape(-1, 4),
     }
 
@@ -51,9 +52,9 @@ def collect(
     """What ``examples.npz`` holds: what ``choose`` returns, and
 
     - ``index`` (n,): the test images kept, ascending; ``image`` uint8 (n, height, width, 3); ``label`` and
-      ``predicted`` (n,); ``certainty`` float32 (n,), the probability of the predicted class;
-    - ``heat_map`` float32 (8, h, w) in 0..1 of the first mistakes and hits, whose indices are ``heat_map_of``: Grad-CAM
-      of the predicted class; none of a network that does not see images;
+      ``predicted`` (n,); ``confidence`` float32 (n,), the probability of the predicted class;
+    - ``heat_map`` float32 (8, h, w) in 0..1 of the first mistakes and correct predictions, whose indices are
+      ``heat_map_of``: Grad-CAM of the predicted class; none of a network without maps of images;
     - ``filters`` float32 (height, width, 3, filters): the kernel of the first convolution, if it sees colours.
 
     Args:
@@ -64,7 +65,7 @@ def collect(
         UserError: an image that cannot be read.
     """
     found = choose(probabilities, labels)
-    index = np.unique(np.concatenate([found["mistakes"], found["hits"], found["pairs"][:, 2:].ravel()]))
+    index = np.unique(np.concatenate([found["mistakes"], found["correct"], found["pairs"][:, 2:].ravel()]))
     index = index[index >= 0]
     pixels = images[index].reader()(tf.range(len(index)))
     found |= {
@@ -72,23 +73,24 @@ def collect(
         "image": np.round(pixels).astype(np.uint8),
         "label": labels[index],
         "predicted": probabilities[index].argmax(axis=1),
-        "certainty": probabilities[index].max(axis=1).astype(np.float32),
+        "confidence": probabilities[index].max(axis=1).astype(np.float32),
     }
     if tuple(model.input.shape[1:]) == tuple(images.shape[1:]):
-        chosen = np.concatenate([found["mistakes"][:HEAT_MAPS], found["hits"][:HEAT_MAPS]])
+        chosen = np.concatenate([found["mistakes"][:HEAT_MAPS], found["correct"][:HEAT_MAPS]])
         places = np.searchsorted(index, chosen)
         inputs = normalization.apply(tf.gather(pixels, places))
-        found |= {"heat_map_of": chosen, "heat_map": grad_cam(model, inputs, found["predicted"][places])}
+        heat = grad_cam(model, inputs, found["predicted"][places])
+        found |= {} if heat is None else {"heat_map_of": chosen, "heat_map": heat}
         kernels = [layer.kernel for layer in _layers(model) if isinstance(layer, keras.layers.Conv2D)]
         if kernels and kernels[0].shape[2] == 3:
             found["filters"] = np.asarray(kernels[0], np.float32)
     return found
 
 
-def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.ndarray:
+def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.ndarray | None:
     """Where a network looks for a class: float32 (images, h, w), 0..1, 1 where it finds most of it.
 
-    The maps are those of the last layer that has any, before pooling.
+    The maps are those of the last layer that has any, before pooling; None if no layer has.
 
     Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
     arXiv:1610.02391.
@@ -96,11 +98,11 @@ def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.n
     Args:
         inputs: float32 (images, height, width, 3), as the network sees them.
         classes: int (images,).
-
-    Raises:
-        ValueError: a network without maps.
     """
-    with_maps = keras.Model(model.inputs, [_last_maps(model), model.output])
+    last_maps = _last_maps(model)
+    if last_maps is None:
+        return None
+    with_maps = keras.Model(model.inputs, [last_maps, model.output])
     with tf.GradientTape() as tape:
         maps, logits = with_maps(inputs, training=False)
         score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
@@ -110,14 +112,14 @@ def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.n
 
 
 def _last_maps(model: keras.Model):
-    """The symbolic output (batch, height, width, channels) of the last layer that has any, before pooling."""
+    """The symbolic output (batch, height, width, channels) of the last layer with one, before pooling; or None."""
     left_out = keras.layers.MaxPooling2D | keras.layers.AveragePooling2D | keras.layers.Dropout
     for layer, following in reversed(list(pairwise(model.layers[1:]))):
         # The output of a network in the network is one of its own; this one's is what the next layer takes.
         output = following.input if isinstance(layer, keras.Model) else layer.output
         if len(output.shape) == 4 and not isinstance(layer, left_out):
             return output
-    raise ValueError("the network has no maps")
+    return None
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:

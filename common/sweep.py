@@ -9,9 +9,10 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.board import Board, Watched
 from common.datasets.image_data import DataSet, ImageData
-from common.engines import Ended, Engine
+from common.display import ProgressDisplay, TrackedRun
+from common.engines import CompletedCommand, Engine
+from common.errors import UserError
 from common.experiment import Exercise, Experiment, run_name
 from common.reporting.run_folder import Run, RunFolder, read_run
 from common.reporting.tables import grid_table, result_line, table
@@ -100,14 +101,10 @@ def jobs(selection: Selection, flag_texts: Mapping[str, Sequence[Sequence[str]]]
 
 
 def plan(selection: Selection, todo: Sequence[Job]) -> str:
-    """The commands, one a line, that each do one of the runs; a shell takes them as they are."""
+    """The commands, one a line, that each do one of the runs; a shell takes them as they are, words end in tabs."""
     script = f"{selection.exercise.name}.py"
-    return "\n".join(command_line(["python", script, *job.flags, *selection.flags]) for job in todo)
-
-
-def command_line(words: Sequence[str]) -> str:
-    """A command for a shell, its words separated by tabs."""
-    return "\t".join(map(shlex.quote, words))
+    commands = (["python", script, *job.flags, *selection.flags] for job in todo)
+    return "\n".join("\t".join(map(shlex.quote, words)) for words in commands)
 
 
 def run_all(selection: Selection, todo: Sequence[Job]) -> int:
@@ -200,44 +197,46 @@ def _run_as_processes(
         _check(todo)
         for job in with_features:  # once, before all that need them
             run.prepare(job.experiment, selection.dataset, data, options)
+    found = {
+        (job.name, job.seed): _run_here(selection, job, data, options) for job in todo if options and job not in new
+    }
     failed = _carry_out(selection, engine, new)
-    runs = []
-    for job in (job for job in todo if job not in failed):
-        if job in new:
-            runs.append(read_run(selection.folder(job).path))
-            _tell(selection, runs[-1])
-        else:
-            assert options is not None
-            runs.append(_run_here(selection, job, data, options))
-    return runs, failed
+    for job in (job for job in new if job not in failed):
+        try:
+            found[job.name, job.seed] = read_run(selection.folder(job).path)
+            _tell(selection, found[job.name, job.seed])
+        except UserError as error:
+            print(f"warning: {error}", file=sys.stderr)
+            failed.append(job)
+    return [found[job.name, job.seed] for job in todo if job not in failed], failed
 
 
 def _carry_out(selection: Selection, engine: Engine, jobs: Sequence[Job]) -> list[Job]:
     """The runs as processes of their own; returns those that failed."""
     script = str(ROOT / f"{selection.exercise.name}.py")
-    more = ["--threads", str(selection.threads), "--quiet", "--wait"]  # a run that is given again waits for its lock
+    more = ["--threads", str(selection.threads), "--quiet", *engine.flags]
     commands = [[sys.executable, script, *job.flags, *selection.flags, *more] for job in jobs]
     failed: list[Job] = []
-    watched = [
-        Watched(
+    tracked = [
+        TrackedRun(
             f"{job.name}, seed {job.seed}",
             selection.folder(job).checkpoint,
             getattr(job.experiment.learning, "epochs", None),
         )
         for job in jobs
     ]
-    with Board(watched, quiet=selection.quiet) as board:
+    with ProgressDisplay(tracked, renew=not selection.quiet) as display:
 
-        def ended(process: Ended) -> None:
+        def completed(process: CompletedCommand) -> None:
             if process.returncode:
                 failed.append(jobs[process.index])
                 last = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-                board.ended(process.index, f"failed: {last.removeprefix('error: ')}", failed=True)
+                display.completed(process.index, f"failed: {last.removeprefix('error: ')}", failed=True)
             else:
-                board.ended(process.index, "done")
+                display.completed(process.index, "done", stderr=process.stderr)
 
         if commands:
-            engine.run(commands, ended)
+            engine.run(commands, completed)
     return failed
 
 
@@ -257,9 +256,10 @@ def _compare(selection: Selection, runs: Sequence[Run]) -> None:
     print(grid_table(runs, show_test=selection.show_test))
     if len(selection.varied) <= figures.GRID_SWITCHES:
         values = {name: selection.settings[name] for name in selection.varied}
-        fixed = {name: value for name, (value, *more) in selection.settings.items() if not more}
-        for variant in selection.variants:
-            own = exercise.experiment(variant)
-            base = run_name(own.with_settings(**fixed), own, selection.name_parts)
+        flags = [name.replace("_", "-") for name in values]
+        for variant in dict.fromkeys(run.variant for run in runs):
             of_variant = [run for run in runs if run.variant == variant]
-            print(figures.draw_grid(of_variant, values, folder / f"grid,{base},{'+'.join(selection.varied)}.png"))
+            fixed = [part for part in of_variant[0].name.split(",") if part.split("=")[0] not in flags]
+            path = folder / f"grid,{','.join(fixed)},{'+'.join(flags)}.png"
+            figures.draw_grid(of_variant, values, path)
+            print(f"{path}: validation accuracy against {' and '.join(flags)}")

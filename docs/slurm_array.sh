@@ -11,8 +11,8 @@
 #     python ex2_improvements.py --variant all --seed 0 1 2 --wait --plan > plan.tsv
 #     sbatch --array=1-$(wc -l < plan.tsv) docs/slurm_array.sh plan.tsv
 #
-# A task that is requeued goes on after its run's last finished epoch. Bits depend on the number of threads, so give
-# --threads, and --cpus-per-task as many, where the script does not have a number of its own.
+# A task that is requeued resumes after its run's last finished epoch. The last digits of a result depend on the number
+# of threads: where the script has no number of its own, give --threads, and --cpus-per-task as many.
 set -euo pipefail
 line=$(sed -n "${SLURM_ARRAY_TASK_ID:?is set by sbatch --array}p" "${1:?name the file of the plan}")
 if [ -z "$line" ]; then

@@ -1,6 +1,5 @@
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from common import examples
@@ -12,28 +11,28 @@ from common.pipeline import Normalization
 RANDOM = np.random.default_rng(0)
 
 
-def test_the_images_chosen_are_the_surest_mistakes_the_least_sure_hits_and_the_pairs_confused_most():
+def test_the_images_chosen_are_the_surest_mistakes_the_least_sure_predictions_and_the_pairs_confused_most():
     labels = np.array([0, 0, 0, 1, 1, 2, 2])
     probabilities = np.array(
         [
-            [0.90, 0.05, 0.05],  # a hit
+            [0.90, 0.05, 0.05],  # correct
             [0.30, 0.60, 0.10],  # 0 taken for 1
-            [0.20, 0.70, 0.10],  # again, with more certainty
-            [0.10, 0.50, 0.40],  # a hit, less certain
-            [0.05, 0.90, 0.05],  # a hit
-            [0.15, 0.05, 0.80],  # a hit
+            [0.20, 0.70, 0.10],  # again, with more confidence
+            [0.10, 0.50, 0.40],  # correct, less confident
+            [0.05, 0.90, 0.05],  # correct
+            [0.15, 0.05, 0.80],  # correct
             [0.95, 0.03, 0.02],  # 2 taken for 0
         ]
     )
     found = examples.choose(probabilities, labels)
     assert found["mistakes"].tolist() == [6, 2, 1]
-    assert found["hits"].tolist() == [3, 5, 4, 0]
+    assert found["correct"].tolist() == [3, 5, 4, 0]
     assert found["pairs"].tolist() == [[0, 1, 2, 4], [2, 0, 6, 0]]
 
 
-def test_a_class_that_is_never_hit_has_no_example_and_a_network_without_mistakes_no_pairs():
+def test_a_class_that_is_never_recognised_has_no_example_and_a_network_without_mistakes_no_pairs():
     never = examples.choose(np.array([[0.1, 0.9], [0.4, 0.6]]), np.array([0, 0]))
-    assert never["pairs"].tolist() == [[0, 1, 0, -1]] and never["hits"].tolist() == []
+    assert never["pairs"].tolist() == [[0, 1, 0, -1]] and never["correct"].tolist() == []
     assert examples.choose(np.eye(2), np.array([0, 1]))["pairs"].shape == (0, 4)
 
 
@@ -73,7 +72,7 @@ def test_what_a_run_keeps_are_the_very_images_with_what_was_predicted():
     assert (found["image"] == images[found["index"]]).all()
     assert (found["label"] == found["index"] % 4).all()
     kept = {*found["index"].tolist()}
-    assert kept >= {*found["mistakes"].tolist(), *found["hits"].tolist(), *found["heat_map_of"].tolist()}
+    assert kept >= {*found["mistakes"].tolist(), *found["correct"].tolist(), *found["heat_map_of"].tolist()}
     assert found["heat_map"].shape[0] == len(found["heat_map_of"]) == 8
     assert found["heat_map"].min() >= 0 and found["heat_map"].max() == 1
     first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
@@ -93,8 +92,8 @@ def test_resnet50_looks_with_its_last_maps_and_shows_its_first_kernel():
     assert found["filters"].shape == (7, 7, 3, 64)
 
 
-def test_a_network_without_maps_says_so():
+def test_a_network_without_maps_keeps_the_images_alone():
     inputs = keras.Input((8, 8, 3))
-    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
-    with pytest.raises(ValueError, match="no maps"):
-        examples.grad_cam(model, tf.zeros((1, 8, 8, 3)), np.array([0]))
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(inputs)))
+    found = collected(model, RANDOM.integers(0, 256, (20, 8, 8, 3), np.uint8))
+    assert "image" in found and "heat_map" not in found

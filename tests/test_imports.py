@@ -12,12 +12,13 @@ from conftest import BONUS, EX1, EX2, EX3, ROOT
 # From the roof down; each imports only what stands below it. Packages of one floor do not import each other.
 FLOORS = (
     ("scripts",),
-    ("common.cli", "common.collect"),
+    ("common.collect",),
+    ("common.cli",),
     ("common.sweep",),
     ("common.run",),
     ("common.trial", "common.examples"),
     ("common.transfer",),
-    ("common.board",),
+    ("common.display",),
     ("common.models", "common.training", "common.datasets", "common.reporting"),
     ("common.pipeline", "common.experiment"),
     (

@@ -38,7 +38,7 @@ def test_the_plan_has_every_experiment_and_is_what_the_scripts_take(tmp_path):
     assert "--variant dropout --no-augment --seed 1" in result.stdout
     assert result.stderr.startswith("76 runs, 0 finished, about ")
     script, *flags = lines[-1].split()[1:]
-    assert run_script(script, *flags, "--plan").stdout.splitlines() == [lines[-1]]
+    assert run_script(script, *flags, "--plan").stdout.splitlines() == ["\t".join(lines[-1].split())]
 
 
 def test_the_budget_shortens_and_never_lengthens(tmp_path):

@@ -193,10 +193,10 @@ def test_the_galleries_show_the_images_that_the_run_kept(open_page, small_page_f
     names = read_json(budgeted / "config.json")["dataset"]["classes"]
     with np.load(budgeted / "predictions.npz") as arrays:
         probabilities, labels = arrays["probabilities"], arrays["labels"]
-    predicted, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    surest = np.flatnonzero(predicted != labels)[certainty[predicted != labels].argmax()]
-    first = page.locator("h4:text('Most certain mistakes') + ul li").first
-    expected = f"{names[labels[surest]]}, taken for {names[predicted[surest]]} ({100 * certainty[surest]:.0f} %)"
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    surest = np.flatnonzero(predicted != labels)[confidence[predicted != labels].argmax()]
+    first = page.locator("h4:text('Most confident mistakes') + ul li").first
+    expected = f"{names[labels[surest]]}, taken for {names[predicted[surest]]} ({100 * confidence[surest]:.0f} %)"
     assert first.inner_text() == expected.replace("_", " ")
     assert first.locator("img").get_attribute("alt") == f"Test image {surest}"
     assert page.locator("h4:text('Where the network looks') ~ ul li").count() == 8

@@ -22,6 +22,7 @@ from conftest import (
     edit,
     kill_at,
     read_json,
+    run_code,
     run_script,
     script_process,
 )
@@ -47,6 +48,21 @@ def test_runs_beside_each_other_leave_the_bytes_of_runs_one_after_the_other(tmp_
     assert "run 2 of 2: " in beside.stdout
     one = run_script(*command, tmp_path / "one")  # finished: the same table
     assert beside.stdout.splitlines()[-6:] == [line.replace("/one/", "/two/") for line in one.stdout.splitlines()[-6:]]
+
+
+@pytest.mark.slow
+def test_the_command_that_starts_runs_imports_no_tensorflow_itself(tmp_path):
+    flags = [*map(str, FEW), "--seed", "0", "1", "--jobs", "2", "--output", str(tmp_path)]
+    flags[
+        flags.index("--epochs") : flags.index("--epochs") + 2
+    ] = []  # a switch of the user's is checked before all runs
+    code = (
+        f"import sys, ex1_basenet; from common import cli; sys.argv[0] = {EX1!r}\n"
+        f"assert cli.main(ex1_basenet.EXERCISE, {flags!r}) == 0\n"
+        "assert not {'tensorflow', 'keras'} & {*sys.modules}"
+    )
+    assert_done(run_code(code))
+    assert len([*runs(tmp_path).glob("adam,*/seed-*/metrics.json")]) == 2
 
 
 @pytest.mark.slow
@@ -129,10 +145,12 @@ def test_a_grid_is_a_run_for_each_combination_a_ranking_and_a_picture_also_after
         accuracies.append(np.mean(found))
     assert accuracies == sorted(accuracies, reverse=True)
     assert sum(line.endswith("-") for line in ranking) == 5
-    picture = runs(tmp_path) / f"grid,adam,{NAME},dropout+learning_rate.png"
+    picture = runs(tmp_path) / f"grid,adam,{NAME},dropout+learning-rate.png"
     assert picture.stat().st_size > 5000
-    assert str(picture) in result.stdout
+    assert f"{picture}: validation accuracy against dropout and learning-rate" in result.stdout
     assert run_script(*command).stdout.splitlines()[1:] == result.stdout.splitlines()[-11:]
+    shown = run_script(*command, "--show-test").stdout.split("best on the validation images first")[1].splitlines()[2:8]
+    assert not any(line.endswith("-") for line in shown)
 
 
 def test_output_folders_are_collected_into_one_table_and_runs_that_differ_are_named(finished, tmp_path):
@@ -143,8 +161,8 @@ def test_output_folders_are_collected_into_one_table_and_runs_that_differ_are_na
     edit(tmp_path / "c" / place / "metrics.json", '"epochs": 4', '"epochs": 3')
 
     def collect(*names):
-        command = [sys.executable, "-m", "common.collect", *(str(tmp_path / name) for name in names)]
-        command += ["--csv", str(tmp_path / "all.csv")]
+        folders = [name if name.startswith("-") else str(tmp_path / name) for name in names]
+        command = [sys.executable, "-m", "common.collect", *folders, "--csv", str(tmp_path / "all.csv")]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         with open(tmp_path / "all.csv", newline="", encoding="utf-8") as file:
             return result, list(csv.DictReader(file))
@@ -159,4 +177,9 @@ def test_output_folders_are_collected_into_one_table_and_runs_that_differ_are_na
     assert result.returncode == 1
     assert result.stderr == f"differ: {tmp_path / 'a' / place} and {tmp_path / 'c' / place}\n"
     assert [row["epochs"] for row in rows] == ["4", "3"]
+    (tmp_path / "b" / place / "history.csv").unlink()
+    result, rows = collect("a", "b")
+    assert (result.returncode, len(rows)) == (1, 1)
+    assert result.stderr.startswith(f"left out: {tmp_path / 'b' / place} does not hold a whole run")
     assert_error(collect("nowhere")[0], "holds no finished run")
+    assert_error(collect("a", "--table")[0], "--table")

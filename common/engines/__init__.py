@@ -1,19 +1,23 @@
-"""Where runs are carried out that are processes of their own: on this machine, or on a Ray cluster."""
+"""Engines run each command in a process of its own: on this machine, or on a Ray cluster."""
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from common.engines.local import Ended, Local
-from common.errors import UserError
+from common.engines.local import CompletedCommand, Local
 
 
 class Engine(Protocol):
-    """Carries out commands, each in a process of its own, so that a crash takes one of them."""
+    """Runs commands, each in a process of its own, so that a crash takes one of them.
 
-    def run(self, commands: Sequence[Sequence[str]], ended: Callable[[Ended], None]) -> None:
-        """Runs each command once, and calls ``ended`` for each as it ends.
+    Attributes:
+        flags: what a run of the suite is told, so that it fits the engine.
+    """
+
+    flags: Sequence[str]
+
+    def run(self, commands: Sequence[Sequence[str]], completed: Callable[[CompletedCommand], None]) -> None:
+        """Runs each command once, and calls ``completed`` for each as it ends.
 
         Args:
             commands: each a program and its arguments; they find this process's environment and current folder.
@@ -32,7 +36,13 @@ NAMES = ("local", "ray")
 
 
 def make(
-    name: str, jobs: int, address: str | None, cpus_per_run: int, gpus_per_run: float, output: Path, inputs: Path
+    name: str,
+    jobs: int,
+    address: str | None,
+    cpus_per_run: int,
+    gpus_per_run: float,
+    output: Path,
+    inputs: Sequence[Path],
 ) -> Engine:
     """The engine of a name.
 
@@ -40,15 +50,14 @@ def make(
         jobs: runs at a time, of "local".
         address: of a Ray cluster; None: one is started on this machine, and ends with this process.
         cpus_per_run, gpus_per_run: what a run takes of the cluster; a fraction of a GPU is shared with others.
-        output, inputs: folders that all runs write to and read from.
+        output: the folder that all runs write to.
+        inputs: files and folders that all runs read.
 
     Raises:
         UserError: Ray is not installed.
     """
     if name == "local":
         return Local(jobs)
-    if find_spec("ray") is None:
-        raise UserError('--engine ray needs Ray: pip install "ray>=2.52", or leave --engine out')
     from common.engines.cluster import Ray  # not before it is asked for
 
     return Ray(address, cpus_per_run, gpus_per_run, output, inputs)

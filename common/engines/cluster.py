@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -9,14 +10,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from common.engines.local import Ended, start, wait
+from common.engines.local import CompletedCommand, start, wait
 from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Without a token whoever reaches the ports may run code; see https://docs.ray.io/en/latest/ray-security/token-auth.html
 SETTINGS = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+OLDEST = (2, 52)  # that asks for a token
 ANSWER_SECONDS = 10.0
 CHECK_SECONDS = 60.0  # for every node to answer
 RETRIES = 20  # of a run whose worker or node is lost; one that is lost more often is to blame itself
@@ -32,22 +35,36 @@ class Ray:
     Attributes:
         address: of the cluster; None: one is started on this machine, and ends with this process.
         cpus_per_run, gpus_per_run: what a run takes of the cluster.
-        output, inputs: folders that every node must see.
+        output, inputs: what every node must see.
+        flags: a run that is given again waits until the lock of the lost one is free.
     """
 
     address: str | None
     cpus_per_run: int
     gpus_per_run: float
     output: Path
-    inputs: Path
+    inputs: Sequence[Path]
+    flags: Sequence[str] = ("--wait",)
 
-    def run(self, commands: Sequence[Sequence[str]], ended: Callable[[Ended], None]) -> None:
+    def __post_init__(self):
+        try:
+            found = version("ray")
+        except PackageNotFoundError:
+            found = ""
+        if tuple(map(int, re.findall(r"\d+", found)[:2])) < OLDEST:
+            raise UserError(
+                f"--engine ray needs Ray {'.'.join(map(str, OLDEST))} or newer{f', not {found}' if found else ''}: "
+                'pip install --upgrade "ray>=2.52", or leave --engine out'
+            )
+
+    def run(self, commands: Sequence[Sequence[str]], completed: Callable[[CompletedCommand], None]) -> None:
         """As ``common.engines.Engine.run``."""
         ray = self._connect()
         from ray.exceptions import RayError
 
-        self._check_resources(ray.cluster_resources())
-        self._check_nodes(ray)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        self._check_resources(nodes)
+        self._check_nodes(ray, nodes)
         environment, folder = dict(os.environ), os.getcwd()
         carry_out = ray.remote(_carry_out).options(
             num_cpus=self.cpus_per_run,
@@ -65,8 +82,8 @@ class Ray:
             try:
                 result = ray.get(task)
             except RayError as error:  # lost too often, or a folder that its node does not see
-                result = Ended(index_of[task], 1, "", f"{error}")
-            ended(result)
+                result = CompletedCommand(index_of[task], 1, "", f"{error}")
+            completed(result)
         ray.shutdown()
 
     def stop(self) -> None:
@@ -98,26 +115,32 @@ class Ray:
             signal.signal(number, handler)
         return ray
 
-    def _check_resources(self, total: Mapping[str, float]) -> None:
+    def _check_resources(self, nodes: Sequence[Mapping]) -> None:
         for kind, wanted in (("CPU", self.cpus_per_run), ("GPU", self.gpus_per_run)):
-            if wanted > total.get(kind, 0):
+            most = max(node["Resources"].get(kind, 0) for node in nodes)
+            if wanted > most:
                 raise UserError(
-                    f"--{kind.lower()}s-per-run {wanted:g}: the cluster has {total.get(kind, 0):g} {kind}s altogether"
+                    f"--{kind.lower()}s-per-run {wanted:g}: no node has more than {most:g} {kind}s; ask for less"
                 )
 
-    def _check_nodes(self, ray) -> None:
+    def _check_nodes(self, ray, nodes: Sequence[Mapping]) -> None:
         """Raises UserError if a node does not see the suite, Python, or a folder that all must share."""
+
+        def missing_of(paths: Sequence[str]) -> list[str]:  # travels whole: a node may not have this file
+            import os
+
+            return [path for path in paths if not os.path.exists(path)]
+
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         token = self.output.resolve() / f".{secrets.token_hex(8)}.token"
         paths = [str(path) for path in (token, ROOT / "common", Path(sys.executable))]
-        paths += [str(self.inputs.resolve())] if self.inputs.exists() else []
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        paths += [str(path.resolve()) for path in self.inputs if path.exists()]
         token.parent.mkdir(parents=True, exist_ok=True)
         token.touch()
         try:
             checks = [
-                ray.remote(_missing)
+                ray.remote(missing_of)
                 .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
                 .remote(paths)
                 for node in nodes
@@ -132,7 +155,7 @@ class Ray:
                     what = self.output if missing[0] == str(token) else missing[0]
                     raise UserError(
                         f"the node {node['NodeManagerAddress']} does not see {what}: all nodes must share the suite, "
-                        "its Python, --data-dir and --output, under the same paths"
+                        "its Python, the data and --output, under the same paths"
                     )
         finally:
             token.unlink(missing_ok=True)
@@ -149,13 +172,9 @@ def _check_address(address: str) -> None:
         ) from error
 
 
-def _missing(paths: Sequence[str]) -> list[str]:
-    return [path for path in paths if not os.path.exists(path)]
-
-
 def _carry_out(
     index: int, command: Sequence[str], folder: str, environment: Mapping[str, str], has_gpus: bool
-) -> Ended:
+) -> CompletedCommand:
     """In a worker: the command with the environment of the process that asked for it, but for the GPUs it may use."""
-    gpus = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "")} if has_gpus else {}
-    return wait(start(command, folder, {**environment, **gpus}), index)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "") if has_gpus else ""
+    return wait(start(command, folder, {**environment, "CUDA_VISIBLE_DEVICES": gpus}), index)

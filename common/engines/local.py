@@ -14,7 +14,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
-class Ended:
+class CompletedCommand:
     """A command that has ended: its place in the list, its exit code, and what it printed."""
 
     index: int
@@ -32,14 +32,20 @@ class Local:
     """
 
     jobs: int
+    flags: Sequence[str] = ()
     _running: set[subprocess.Popen] = field(default_factory=set)
 
-    def run(self, commands: Sequence[Sequence[str]], ended: Callable[[Ended], None]) -> None:
+    def run(self, commands: Sequence[Sequence[str]], completed: Callable[[CompletedCommand], None]) -> None:
         """As ``common.engines.Engine.run``."""
         with ThreadPoolExecutor(self.jobs) as pool:
             waiting = [pool.submit(self._run, index, command) for index, command in enumerate(commands)]
-            for future in as_completed(waiting):
-                ended(future.result())
+            try:
+                for future in as_completed(waiting):
+                    completed(future.result())
+            except BaseException:  # else the pool would do all that is left before the error is seen
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.stop()
+                raise
 
     def stop(self) -> None:
         """As ``common.engines.Engine.stop``."""
@@ -47,7 +53,7 @@ class Local:
             with suppress(OSError):
                 process.kill()
 
-    def _run(self, index: int, command: Sequence[str]) -> Ended:
+    def _run(self, index: int, command: Sequence[str]) -> CompletedCommand:
         process = start(command)
         self._running.add(process)
         try:
@@ -71,10 +77,10 @@ def start(command: Sequence[str], cwd: str | None = None, env: Mapping[str, str]
     )
 
 
-def wait(process: subprocess.Popen, index: int) -> Ended:
+def wait(process: subprocess.Popen, index: int) -> CompletedCommand:
     """The process, once it has ended."""
     stdout, stderr = process.communicate()
-    return Ended(index, process.returncode, stdout, stderr)
+    return CompletedCommand(index, process.returncode, stdout, stderr)
 
 
 def _end_with_parent() -> None:

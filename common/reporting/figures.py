@@ -83,15 +83,14 @@ def draw_comparison(runs: Sequence[Run], folder: Path) -> None:
         _save(lambda metric=metric: _comparison(runs, metric), path)
 
 
-def draw_grid(runs: Sequence[Run], values: Mapping[str, Sequence[Any]], path: Path) -> str:
-    """Validation accuracy against one or two switches, mean and standard deviation over seeds; says where it is.
+def draw_grid(runs: Sequence[Run], values: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """Validation accuracy against one or two switches, mean and standard deviation over seeds.
 
     Args:
         runs: of one variant.
         values: by switch, what it was set to; a line for each value of the second.
     """
     _save(lambda: _grid(runs, values), path)
-    return f"{path}"
 
 
 def _grid(runs: Sequence[Run], values: Mapping[str, Sequence[Any]]) -> Figure:
@@ -100,6 +99,7 @@ def _grid(runs: Sequence[Run], values: Mapping[str, Sequence[Any]]) -> Figure:
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
     is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in of_along)
+    of_along = sorted(of_along) if is_number else of_along
     places = list(of_along) if is_number else list(range(len(of_along)))
     for style, one in zip(cycle(STYLES), of_lines):
         groups = [

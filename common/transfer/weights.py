@@ -73,8 +73,9 @@ def warn_of_unusual_scales(arrays: Mapping[str, np.ndarray]) -> None:
         scale = float(kernel.std()) / math.sqrt(2 / math.prod(kernel.shape[:-1]))
         if not 1 / USUAL_SCALE < scale < USUAL_SCALE:
             print(
-                f"warning: the kernel of {layer} has {scale:.2g} times the usual scale; features do not suffer, but "
-                "training it is likely to fail. Get other weights, or see docs/troubleshooting.md",
+                f"warning: the kernel of {layer} has {scale:.2g} times the usual scale; frozen "
+                "features are unaffected, but fine-tuning is likely to fail. Get other weights, or see "
+                "docs/troubleshooting.md",
                 file=sys.stderr,
             )
 

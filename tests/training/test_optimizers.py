@@ -130,13 +130,13 @@ def test_the_private_methods_of_keras_that_training_uses_are_what_they_were():
 
     calls = []
 
-    class Watched(keras.optimizers.SGD):
+    class TrackedRun(keras.optimizers.SGD):
         def _all_reduce_sum_gradients(self, grads_and_vars):
             calls.append(grads_and_vars)
             return grads_and_vars
 
     variable = keras.Variable(np.ones(2, "float32"))
-    Watched().apply([keras.ops.ones(2)], [variable])
+    TrackedRun().apply([keras.ops.ones(2)], [variable])
     assert calls, newer + "apply does not call _all_reduce_sum_gradients, which OneDevice overrides to save memory"
 
     fused = FusedSGD(momentum=0.9)

@@ -302,8 +302,7 @@ def with_examples(exercises: Sequence[Exercise], runs: Runs) -> list[tuple[Exerc
     found = []
     for exercise in exercises:
         kept = [run for run in runs.found if run.script == exercise.name and (run.folder / "examples.npz").exists()]
-        if kept:
-            found.append((exercise, best(exercise, Runs(runs.output, kept, (), runs.roles))[0]))
+        found += [(exercise, run) for run in best(exercise, Runs(runs.output, kept, (), runs.roles))[:1]]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Test images that a network takes for something else, or is least sure of, and where it looks: for the page."""
+"""Test images that a network misclassifies, or classifies with little confidence, and where it looks: for the page."""
 
 import base64
 import math
@@ -12,7 +12,7 @@ from PIL import Image
 from common.reporting.run_folder import Run
 
 SIDE = 96  # pixels, of images that are larger, and of all with a heat map
-ARRAYS = ("mistakes", "hits", "pairs", "index", "image", "label", "predicted", "certainty")
+ARRAYS = ("mistakes", "correct", "pairs", "index", "image", "label", "predicted", "confidence")
 FILTER_SIDE, FILTERS_A_ROW = 28, 16
 
 
@@ -36,9 +36,9 @@ def gallery(run: Run, examples: dict[str, np.ndarray]) -> dict:
     """What the page shows of a run's examples, without pixels.
 
     Returns:
-        ``mistakes``, ``hits`` and ``looks`` (those with a heat map): each image with its ``index`` among the test
-        images, the ``true`` and the ``predicted`` class and the ``certainty``; ``pairs`` of ``true`` and
-        ``predicted`` with the images ``mistaken`` and ``hit``; ``filters``, how many.
+        ``mistakes``, ``correct`` and ``heat_maps`` (those with one): each image with its ``index`` among the test
+        images, the ``true`` and the ``predicted`` class and the ``confidence``; ``pairs`` of ``true`` and
+        ``predicted`` with the images ``mistaken`` and ``correct``; ``filters``, how many.
     """
     classes = [name.replace("_", " ") for name in run.config["dataset"]["classes"]]
     place = {int(index): number for number, index in enumerate(examples["index"])}
@@ -49,33 +49,33 @@ def gallery(run: Run, examples: dict[str, np.ndarray]) -> dict:
             "index": int(index),
             "true": classes[examples["label"][number]],
             "predicted": classes[examples["predicted"][number]],
-            "certainty": float(examples["certainty"][number]),
+            "confidence": float(examples["confidence"][number]),
         }
 
     return {
         "mistakes": [shown(index) for index in examples["mistakes"]],
-        "hits": [shown(index) for index in examples["hits"]],
+        "correct": [shown(index) for index in examples["correct"]],
         "pairs": [
             {
                 "true": classes[true],
                 "predicted": classes[predicted],
                 "mistaken": shown(mistaken),
-                "hit": shown(hit) if hit >= 0 else None,
+                "correct": shown(hit) if hit >= 0 else None,
             }
             for true, predicted, mistaken, hit in examples["pairs"]
         ],
-        "looks": [shown(index) for index in examples.get("heat_map_of", ())],
+        "heat_maps": [shown(index) for index in examples.get("heat_map_of", ())],
         "filters": examples["filters"].shape[-1] if "filters" in examples else 0,
     }
 
 
 def pixels(examples: dict[str, np.ndarray]) -> dict[str, dict[int, str] | str]:
-    """The images as URLs: ``images`` and ``looks``, by the index among the test images, and ``filters``."""
+    """The images as URLs: ``images`` and ``heat_maps``, by the index among the test images, and ``filters``."""
     images = dict(zip(examples["index"].tolist(), examples["image"]))
     heat = zip(examples.get("heat_map_of", np.array([], int)).tolist(), examples.get("heat_map", ()))
     return {
         "images": {index: _image_url(_shrunk(Image.fromarray(image))) for index, image in images.items()},
-        "looks": {index: _image_url(_overlay(images[index], values)) for index, values in heat},
+        "heat_maps": {index: _image_url(_overlay(images[index], values)) for index, values in heat},
         "filters": _image_url(_mosaic(examples["filters"])) if "filters" in examples else "",
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from common.training.progress import read_progress
 
@@ -14,15 +15,15 @@ SHOWN = 16  # runs at a time: more than a terminal's lines would flicker
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A run to be watched: what it is called, its checkpoint while it runs, and the most epochs it may take."""
+class TrackedRun:
+    """A run to be tracked: what it is called, its checkpoint while it runs, and the most epochs it may take."""
 
     label: str
     checkpoint: Path
     epochs: int | None
 
 
-class Board:
+class ProgressDisplay:
     """A context in which runs end one by one.
 
     On a terminal it shows which run of how many this is, those under way with their epoch and validation accuracy, and
@@ -31,18 +32,25 @@ class Board:
     Args:
         left: from the indices of the runs that have not ended to the seconds that they still take; None: as long, each,
             as those before them.
-        quiet: failures alone.
+        renew: show the table, where there is a terminal.
+        quiet: of the lines, those of failures alone.
     """
 
-    def __init__(self, runs: Sequence[Watched], left: Callable[[Sequence[int]], float] | None = None, quiet=False):
-        self._runs, self._quiet = runs, quiet
+    def __init__(
+        self,
+        runs: Sequence[TrackedRun],
+        left: Callable[[Sequence[int]], float] | None = None,
+        renew: bool = True,
+        quiet: bool = False,
+    ):
+        self._runs, self._renew, self._quiet = runs, renew, quiet
         self._open = dict.fromkeys(range(len(runs)))
         self._begin = time.monotonic()
         self._left = left or self._left_at_this_pace
         self._live = None
 
-    def __enter__(self) -> "Board":
-        if sys.stdout.isatty() and not self._quiet:
+    def __enter__(self) -> "ProgressDisplay":
+        if self._renew and sys.stdout.isatty():
             from rich.live import Live
 
             self._live = Live(get_renderable=self._table, refresh_per_second=REFRESHES_A_SECOND, transient=True)
@@ -53,17 +61,22 @@ class Board:
         if self._live:
             self._live.stop()
 
-    def ended(self, index: int, result: str, failed: bool = False) -> None:
-        """A run has ended, with this result."""
+    def completed(self, index: int, result: str, failed: bool = False, stderr: str = "") -> None:
+        """A run has ended, with this result; warnings among what it said on stderr are shown."""
         del self._open[index]
-        if self._quiet and not failed:
-            return
-        done = len(self._runs) - len(self._open)
-        text = f"run {done} of {len(self._runs)}: {self._runs[index].label}: {result}; {self._rest()} left"
+        if failed or not self._quiet:
+            done = len(self._runs) - len(self._open)
+            rest = f"; {self._rest()} left" if self._open else ""
+            self._say(f"run {done} of {len(self._runs)}: {self._runs[index].label}: {result}{rest}", sys.stdout)
+        if not failed:
+            for line in dict.fromkeys(line for line in stderr.splitlines() if line.startswith("warning: ")):
+                self._say(line, sys.stderr)
+
+    def _say(self, line: str, stream: TextIO) -> None:
         if self._live:
-            self._live.console.print(text, markup=False, highlight=False)
+            self._live.console.print(line, markup=False, highlight=False)
         else:
-            print(text, flush=True)
+            print(line, file=stream, flush=True)
 
     def _rest(self) -> str:
         return duration(self._left([*self._open]))
@@ -77,9 +90,10 @@ class Board:
 
         done = len(self._runs) - len(self._open)
         table = Table("run", "epoch", "validation accuracy", box=None, title_justify="left")
-        for index in self._open:
-            history = read_progress(self._runs[index].checkpoint)
-            if history and table.row_count < SHOWN:
+        for index in [*self._open]:  # as it is now: a run may end meanwhile, in another thread
+            if table.row_count == SHOWN:
+                break
+            if history := read_progress(self._runs[index].checkpoint):
                 run, row = self._runs[index], history[-1]
                 epoch = f"{row['epoch']} of {run.epochs}" if run.epochs else str(row["epoch"])
                 table.add_row(run.label, epoch, f"{row['val_accuracy']:.4f}")
