@@ -259,8 +259,8 @@ def test_ten_combinations_in_one_output_folder_are_ten_folders(tmp_path):
         "adam,classes=0+3,epochs=1,limit=20,optimizer=adamax,schedule=cosinedecay",
         "adam,accumulate=2,classes=0+3,epochs=1,limit=20,optimizer=adamax,schedule=cosinedecay",
     }
-    assert {*os.listdir(tmp_path / "synthetic/ex2_improvements")} == ex2
-    assert {*os.listdir(tmp_path / "synthetic/ex1_basenet")} == ex1
+    assert {path.name for path in (tmp_path / "synthetic/ex2_improvements").iterdir() if path.is_dir()} == ex2
+    assert {path.name for path in (tmp_path / "synthetic/ex1_basenet").iterdir() if path.is_dir()} == ex1
     settings = set()
     for script, folders in (("ex2_improvements", ex2), ("ex1_basenet", ex1)):
         for name in folders:
