@@ -119,7 +119,7 @@ def test_every_chart_is_drawn_and_answers_a_hover(open_page):
     assert "epoch" in tooltip.inner_text() and "seed" in tooltip.inner_text()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_to_mend(open_page, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     page = open_page(scheme=scheme)
@@ -143,7 +143,7 @@ def test_the_colours_of_the_charts_follow_the_scheme(open_page):
     )
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_nothing_scrolls_sideways(open_page, width):
     page = open_page(width)
     draw_all(page)

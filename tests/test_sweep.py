@@ -113,10 +113,6 @@ def test_a_plan_is_a_command_a_run_in_a_stable_order(tmp_path):
     assert run_script(*command).stdout == plan.stdout
     words = shlex.split(lines[-1])
     assert words[:2] == ["python", EX1]
-    result = subprocess.run([sys.executable, *words[1:], "--quiet"], cwd=ROOT, capture_output=True, text=True)
-    assert_done(result)
-    assert [path.name for path in runs(tmp_path).iterdir()] == ["adam,classes=0-4,dropout=0.3,epochs=1,limit=40"]
-    assert (runs(tmp_path) / "adam,classes=0-4,dropout=0.3,epochs=1,limit=40/seed-1/metrics.json").exists()
 
 
 def test_a_switch_that_a_variant_lacks_stops_the_command_before_anything_is_written(tmp_path):

@@ -44,6 +44,7 @@ def test_features_are_those_of_plain_keras(few_birds, tmp_path):
     assert np.abs(stored - maps).max() < 1e-3 * maps.max()  # half precision
 
 
+@pytest.mark.slow
 def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_data_dir, real_weights):
     data = loading.load(cub200.CUB200, real_data_dir, (0, 50, 199), 2, {"image_size": 224, "resize": "squash"})
     images = np.stack([data.train_images.decode(p) for p in data.train_images.absolute_paths()])
