@@ -23,7 +23,7 @@ def folders(output: Path, epochs: int, seeds=SEEDS) -> list[Path]:
 
 def descendants(pid: int) -> dict[int, str]:
     """The command lines of a process's children, and theirs."""
-    table = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout
+    table = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True).stdout
     rows = [(int(pid), int(parent), args) for pid, parent, args in (line.split(None, 2) for line in table.splitlines())]
     found, parents = {}, {pid}
     while parents:
@@ -45,7 +45,7 @@ def some_epochs_done(output: Path) -> bool:
 
 def runs_of(output: Path) -> list[str]:
     """The processes that write into an output folder, but for the command that was given it."""
-    table = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True).stdout
+    table = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, text=True).stdout
     return [line for line in table.splitlines() if str(output) in line and "--wait" in line]
 
 
