@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 import ex2_improvements  # noqa: E402
 from common import tensorflow_setup  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
+from common.datasets.image_data import DataFolder  # noqa: E402
 from common.datasets.loading import load  # noqa: E402
 from common.experiment import GradientDescent  # noqa: E402
 from common.files import write_json  # noqa: E402
@@ -74,7 +75,8 @@ def train_the_reports_way(arguments, variant: str, seed: int) -> float:
     from common.pipeline import split
 
     dataset = SMALL_IMAGES[arguments.dataset]
-    data = load(dataset, arguments.data_dir, dataset.default_classes, arguments.limit, {})
+    folder = DataFolder(arguments.data_dir, arguments.data_dir)
+    data = load(dataset, folder, dataset.default_classes, arguments.limit, {})
     experiment = ex2_improvements.EXERCISE.experiment(variant)
     assert isinstance(experiment.learning, GradientDescent)
     train, _ = split(data.train_labels, experiment.validation_fraction, seed)

@@ -34,6 +34,7 @@ import bonus_residual  # noqa: E402
 import ex2_improvements  # noqa: E402
 from common import environment, tensorflow_setup  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
+from common.datasets.image_data import DataFolder  # noqa: E402
 from common.datasets.loading import load  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.experiment import PRECISIONS, GradientDescent  # noqa: E402
@@ -56,7 +57,8 @@ def prepare(arguments, network: str, precision: str):
 
     experiment = NETWORKS[network]
     dataset = SMALL_IMAGES[arguments.dataset]
-    data = load(dataset, arguments.data_dir, dataset.default_classes, arguments.limit, {})
+    folder = DataFolder(arguments.data_dir, arguments.data_dir)
+    data = load(dataset, folder, dataset.default_classes, arguments.limit, {})
     keras.config.set_dtype_policy(PRECISIONS[precision])
     keras.utils.set_random_seed(0)
     return experiment, data, split(data.train_labels, experiment.validation_fraction, seed=0)

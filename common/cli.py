@@ -14,7 +14,7 @@ from typing import Any
 
 from common import engines, sweep, tensorflow_setup
 from common.datasets import DATASETS
-from common.datasets.image_data import DataSet
+from common.datasets.image_data import DataFolder, DataSet
 from common.errors import UserError
 from common.experiment import PRECISIONS, Component, Exercise, parse_number, switches, to_text
 
@@ -125,7 +125,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         "--classes",
         type=argument(_classes),
         metavar="A-B or A,B,...",
-        help="labels to use, relabelled 0, 1, ... in this order (default: "
+        help="labels to use, relabelled 0, 1, ... in this order, or all (default: "
         f"{'; '.join(f'{each.name}: {_classes_text(each.default_classes)}' for each in datasets)})",
     )
     add(
@@ -134,6 +134,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         metavar="N",
         help="at most N training images per class, for a quick try",
     )
+    add("--offline", action="store_true", help="never ask the network; what is missing is named instead")
     own_flags = {flag.name: flag for flag in exercise.flags}
     for dataset in datasets:
         own_flags |= {flag.name: flag for flag in dataset.flags}
@@ -200,11 +201,8 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         for variant in variants:
             if not exercise.experiment(variant).can_use(name):
                 raise UserError(f"{variant} has nothing that --{name.replace('_', '-')} could change")
-    classes = arguments.classes or dataset.default_classes
-    if max(classes) >= dataset.class_count:
-        raise UserError(
-            f"--classes {max(classes)}: {dataset.name} has the classes 0..{dataset.class_count - 1}; see --help"
-        )
+    data_folder = DataFolder(arguments.data_dir, arguments.output / "data", arguments.offline)
+    classes = _chosen_classes(arguments.classes, dataset, data_folder)
     own_flags = {flag.destination: flag for flag in (*dataset.flags, *exercise.flags)}
     for each in DATASETS[exercise.images]:
         for flag in each.flags:
@@ -220,7 +218,7 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
     }
     if arguments.precision != "float32":
         name_parts["precision"] = arguments.precision
-    if classes != dataset.default_classes:
+    if classes != _chosen_classes(None, dataset, data_folder):
         name_parts["classes"] = _classes_text(classes)
     if arguments.limit:
         name_parts["limit"] = str(arguments.limit)
@@ -233,7 +231,7 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         settings=settings,
         seeds=arguments.seed,
         dataset=dataset,
-        data_dir=arguments.data_dir,
+        data_folder=data_folder,
         classes=classes,
         limit=arguments.limit,
         data_options={name: options[name] for name in of_dataset},
@@ -412,14 +410,14 @@ def _other_flags(arguments: argparse.Namespace, own_flags: Sequence[str]) -> lis
     """The flags of a command beside variants, seeds and switches, as they were given."""
     values = {name: getattr(arguments, name) for name in ("dataset", "limit", *own_flags, "precision", "threads")}
     values |= {name: str(getattr(arguments, name)) for name in ("data_dir", "output")}
-    values["classes"] = arguments.classes and ",".join(map(str, arguments.classes))
+    values["classes"] = None if arguments.classes is None else ",".join(map(str, arguments.classes)) or "all"
     flags = [
         text
         for name, value in values.items()
         if value is not None
         for text in (f"--{name.replace('_', '-')}", str(value))
     ]
-    return flags + [f"--{name}" for name in ("force", "wait", "redraw", "quiet") if getattr(arguments, name)]
+    return flags + [f"--{name}" for name in ("offline", "force", "wait", "redraw", "quiet") if getattr(arguments, name)]
 
 
 def _defaults(dataset: DataSet, exercise: Exercise) -> dict[str, Any]:
@@ -468,8 +466,23 @@ def path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _chosen_classes(given: tuple[int, ...] | None, dataset: DataSet, folder: DataFolder) -> tuple[int, ...]:
+    """The labels to use.
+
+    Raises:
+        UserError: the data set has not all of them.
+    """
+    count = dataset.count_classes(folder)
+    classes = (dataset.default_classes if given is None else given) or tuple(range(count))
+    if max(classes) >= count:
+        raise UserError(f"--classes {max(classes)}: {dataset.name} has the classes 0..{count - 1}; see --help")
+    return classes
+
+
 def _classes(text: str) -> tuple[int, ...]:
-    """'0-24' or '3,1,7' or a mix of both, as labels in that order."""
+    """'0-24' or '3,1,7' or a mix of both, as labels in that order; none for 'all'."""
+    if text == "all":
+        return ()
     labels: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
@@ -486,14 +499,14 @@ def _classes(text: str) -> tuple[int, ...]:
 
 
 def _classes_text(labels: Sequence[int]) -> str:
-    """Labels as a NAME has them: '0-24', or '3+1+7'; neighbours that rise by one become a range."""
+    """Labels as a NAME has them: '0-24', or '3+1+7'; neighbours that rise by one become a range; none: 'all'."""
     ranges: list[list[int]] = []
     for label in labels:
         if ranges and label == ranges[-1][1] + 1:
             ranges[-1][1] = label
         else:
             ranges.append([label, label])
-    return "+".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+    return "+".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges) or "all"
 
 
 def one_line(error: Exception) -> str:

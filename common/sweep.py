@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.datasets.image_data import DataSet, ImageData
+from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.display import ProgressDisplay, TrackedRun
 from common.engines import CompletedCommand, Engine
 from common.errors import UserError
@@ -31,7 +31,7 @@ class Selection:
         variants: names, in the exercise's order.
         settings: by switch, the values it shall have; a run for each combination.
         seeds: a run for each.
-        dataset: and which of its images: ``data_dir``, ``classes``, ``limit`` per class, the values of its own flags.
+        dataset: and which of its images: ``data_folder``, ``classes``, ``limit`` per class, the values of its flags.
         weights: the backbone's.
         output, precision, threads, force, wait, redraw, quiet: as ``common.run.RunOptions``.
         engine: what carries out the runs, each in a process of its own; None: one after the other in this one.
@@ -45,7 +45,7 @@ class Selection:
     settings: Mapping[str, Sequence[Any]]
     seeds: Sequence[int]
     dataset: DataSet
-    data_dir: Path
+    data_folder: DataFolder
     classes: tuple[int, ...]
     limit: int | None
     data_options: Mapping[str, Any]
@@ -115,7 +115,7 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     """
     from common.datasets.loading import load
 
-    data = load(selection.dataset, selection.data_dir, selection.classes, selection.limit, selection.data_options)
+    data = load(selection.dataset, selection.data_folder, selection.classes, selection.limit, selection.data_options)
     found = (
         f"{data.name}: {len(data.class_names)} classes, {len(data.train_images):,} images to train and validate, "
         f"{len(data.test_images):,} to test"

@@ -212,7 +212,7 @@ def test_plan_has_a_command_for_each_run_that_does_exactly_that_run():
             assert (python, script) == ("python", f"{exercise.name}.py")
             again, (only,) = cli.select(exercise, cli.parse(exercise, arguments))
             assert (only.name, only.seed, only.experiment) == (job.name, job.seed, job.experiment)
-            for field in ("output", "data_dir", "classes", "limit", "precision", "weights", "data_options", "force"):
+            for field in ("output", "data_folder", "classes", "limit", "precision", "weights", "data_options", "force"):
                 assert getattr(again, field) == getattr(selection, field)
             assert sweep.plan(again, [only]) == line
     assert [job.seed for job in jobs(ex1_basenet.EXERCISE, "--seed", 2, 0)] == [2, 2, 0, 0]

@@ -6,6 +6,7 @@ import numpy as np
 from conftest import run_code
 
 from common.datasets import synthetic_birds
+from common.datasets.image_data import DataFolder
 from common.datasets.loading import load
 from common.pipeline import Normalization
 from common.reporting.run_folder import read_run
@@ -27,7 +28,7 @@ def test_models_load_outside_the_checkout_and_give_the_saved_predictions(
 ):
     """Plain, with test-time augmentation, and a fine-tuned ResNet50."""
     options = {"image_size": 32, "resize": "squash"}
-    birds = load(synthetic_birds.SYNTHETIC_BIRDS, drawn_birds.parent, (0, 1, 2, 3), None, options)
+    birds = load(synthetic_birds.SYNTHETIC_BIRDS, DataFolder(drawn_birds.parent, tmp_path), (0, 1, 2, 3), None, options)
     runs = [
         (finished[0], synthetic_data.select(tuple(range(5)))),
         (champion, synthetic_data.select((0, 1, 2))),

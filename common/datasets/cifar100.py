@@ -139,6 +139,6 @@ CIFAR100 = DataSet(
     class_count=CLASSES,
     default_classes=tuple(range(25)),
     image_size=32,
-    load=lambda data_dir, classes, options: load(data_dir),
+    load=lambda folder, classes, options: load(folder.path),
     why_not_comparable=_why_not_comparable,
 )

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from common.datasets.download import download
-from common.datasets.image_data import DataSet, ImageData
+from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.datasets.image_files import ImageFiles, size_flags
 from common.errors import UserError
 from common.files import extract, make_once, sha256_of, write_json
@@ -148,8 +148,8 @@ def _fetch(archive: Path, url: str, sha256: str) -> None:
         ) from error
 
 
-def _load(data_dir: Path, classes, options) -> ImageData:
-    return read(find(data_dir), "cub200", options["image_size"], options["resize"])
+def _load(folder: DataFolder, classes, options) -> ImageData:
+    return read(find(folder.path), "cub200", options["image_size"], options["resize"])
 
 
 def _why_not_comparable(data: ImageData, options) -> str | None:

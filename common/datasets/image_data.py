@@ -141,16 +141,31 @@ class ImageData:
 
 
 @dataclass(frozen=True)
+class DataFolder:
+    """Where a data set is, and where it may go.
+
+    Attributes:
+        path: what ``--data-dir`` names: it holds the data, or what is downloaded goes there.
+        spare: a folder below ``--output``: what is extracted goes there where ``path`` cannot be written.
+        offline: never ask the network.
+    """
+
+    path: Path
+    spare: Path
+    offline: bool = False
+
+
+@dataclass(frozen=True)
 class DataSet:
     """A data set as a value: what ``--dataset`` may be, and all that the suite has to know of it.
 
     Attributes:
         name: what ``--dataset`` takes, and the run folder's first part.
         description: a few words for ``--help``.
-        class_count: how many classes it has.
-        default_classes: the labels used where ``--classes`` is not given.
+        class_count: how many classes it has; or a function that counts those of the user's own data.
+        default_classes: the labels used where ``--classes`` is not given; none: all.
         image_size: side of its square images, or of the square they are resized to.
-        load: from the data folder, the labels wanted and the values of ``flags`` to the images. Classes beyond
+        load: from the folder of the data, the labels wanted and the values of ``flags`` to the images. Classes beyond
             those may come along; all keep their labels.
         why_not_comparable: from the images chosen and the values of ``flags`` to None, if they are the report's own
             images, whole; else to a few words.
@@ -159,10 +174,10 @@ class DataSet:
 
     name: str
     description: str
-    class_count: int
+    class_count: int | Callable[[DataFolder], int]
     default_classes: tuple[int, ...]
     image_size: int
-    load: Callable[[Path, tuple[int, ...], Mapping[str, Any]], ImageData]
+    load: Callable[[DataFolder, tuple[int, ...], Mapping[str, Any]], ImageData]
     why_not_comparable: Callable[[ImageData, Mapping[str, Any]], str | None]
     flags: tuple[Flag, ...] = ()
 
@@ -170,3 +185,11 @@ class DataSet:
         """(height, width, channels) of its images with these values of its flags."""
         size = options.get("image_size", self.image_size)
         return size, size, 3
+
+    def count_classes(self, folder: DataFolder) -> int:
+        """How many classes it has.
+
+        Raises:
+            UserError: the user's own data is not there.
+        """
+        return self.class_count if isinstance(self.class_count, int) else self.class_count(folder)

@@ -1,15 +1,14 @@
 """From a data set and what is wanted of it to its images, checked."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from common.datasets.image_data import DataSet, ImageData
+from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.errors import UserError
 
 
 def load(
-    dataset: DataSet, data_dir: Path, classes: tuple[int, ...], limit: int | None, options: Mapping[str, Any]
+    dataset: DataSet, folder: DataFolder, classes: tuple[int, ...], limit: int | None, options: Mapping[str, Any]
 ) -> ImageData:
     """The chosen classes of a data set, relabelled 0, 1, ..., at most ``limit`` training images per class.
 
@@ -19,12 +18,12 @@ def load(
     Raises:
         UserError: a class without images, no data, or damaged data.
     """
-    if data_dir.exists() and not data_dir.is_dir():
-        raise UserError(f"--data-dir {data_dir} is a file; give a folder")
-    data = dataset.load(data_dir, classes, options)
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UserError(f"--data-dir {folder.path} is a file; give a folder")
+    data = dataset.load(folder, classes, options)
     if max(classes) >= len(data.class_names):
         raise UserError(
-            f"{dataset.name} in {data_dir} has the classes 0..{len(data.class_names) - 1}; "
+            f"{dataset.name} in {folder.path} has the classes 0..{len(data.class_names) - 1}; "
             "choose from them with --classes"
         )
     data = data.select(classes)
@@ -32,6 +31,6 @@ def load(
         if not train or not test:
             raise UserError(
                 f"class {classes[label]} ({data.class_names[label]}) has {train} training and {test} test images "
-                f"in {data_dir}; choose others with --classes"
+                f"in {folder.path}; choose others with --classes"
             )
     return data.limit(limit) if limit else data

@@ -110,6 +110,6 @@ SYNTHETIC = DataSet(
     class_count=len(SHAPES) * len(TEXTURES),
     default_classes=tuple(range(len(SHAPES) * len(TEXTURES))),
     image_size=SIZE,
-    load=lambda data_dir, classes, options: load(classes),
+    load=lambda folder, classes, options: load(classes),
     why_not_comparable=lambda data, options: "drawn images",
 )

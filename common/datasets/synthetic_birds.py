@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets import cub200
-from common.datasets.image_data import DataSet, ImageData
+from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.datasets.image_files import size_flags
 from common.files import atomic_folder, make_once
 
@@ -106,8 +106,8 @@ def _draw(random: np.random.Generator, silhouette, plumage) -> bytes:
     return buffer.getvalue()
 
 
-def _load(data_dir: Path, classes, options) -> ImageData:
-    return cub200.read(find(data_dir), "synthetic", options["image_size"], options["resize"])
+def _load(folder: DataFolder, classes, options) -> ImageData:
+    return cub200.read(find(folder.path), "synthetic", options["image_size"], options["resize"])
 
 
 SYNTHETIC_BIRDS = DataSet(

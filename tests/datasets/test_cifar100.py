@@ -9,7 +9,7 @@ from conftest import visible_files
 
 from common.datasets import cifar100
 from common.datasets.cifar100 import CIFAR100
-from common.datasets.image_data import ImageArray
+from common.datasets.image_data import DataFolder, ImageArray
 from common.datasets.loading import load
 from common.errors import UserError
 
@@ -25,8 +25,8 @@ def test_pixels_labels_and_names(cifar100_dir, synthetic_data):
 
 
 def test_chosen_classes_are_relabelled_in_the_order_given(cifar100_dir):
-    whole = load(CIFAR100, cifar100_dir, ALL, None, {})
-    data = load(CIFAR100, cifar100_dir, (7, 3), 5, {})
+    whole = load(CIFAR100, DataFolder(cifar100_dir, cifar100_dir), ALL, None, {})
+    data = load(CIFAR100, DataFolder(cifar100_dir, cifar100_dir), (7, 3), 5, {})
     assert data.class_names == ("class 7", "class 3")
     assert np.bincount(data.train_labels).tolist() == [5, 5]
     expected = whole.train_images.values[whole.train_labels == 7][:5]
@@ -35,7 +35,7 @@ def test_chosen_classes_are_relabelled_in_the_order_given(cifar100_dir):
 
 def test_a_class_without_images_is_named(cifar100_dir):
     with pytest.raises(UserError, match=r"class 30 \(class 30\) has 0 training and 0 test images"):
-        load(CIFAR100, cifar100_dir, (0, 30), None, {})
+        load(CIFAR100, DataFolder(cifar100_dir, cifar100_dir), (0, 30), None, {})
 
 
 def test_the_archive_gives_the_same_as_the_folder(cifar100_dir, tmp_path):
@@ -129,8 +129,8 @@ def test_a_swap_without_labels_is_seen_by_the_counts(cifar100_dir):
         cifar100.load(cifar100_dir)
 
 
-def test_the_report_s_images_are_25_official_classes_whole(real_data_dir):
-    data = load(CIFAR100, real_data_dir, ALL, None, {})
+def test_the_report_s_images_are_25_official_classes_whole(real_data_dir, tmp_path):
+    data = load(CIFAR100, DataFolder(real_data_dir, tmp_path), ALL, None, {})
     assert data.train_images.shape == (12500, 32, 32, 3)
     assert [part.tolist() for part in data.images_per_class()] == [[500] * 25, [100] * 25]
     assert (data.class_names[0], data.class_names[24]) == ("apple", "cockroach")

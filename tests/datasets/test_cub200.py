@@ -10,6 +10,7 @@ from PIL import Image
 
 from common.datasets import cub200, loading
 from common.datasets.cub200 import CUB200
+from common.datasets.image_data import DataFolder
 from common.errors import UserError
 from common.files import sha256_of, write_json
 
@@ -18,7 +19,7 @@ AS_REPORTED = {"image_size": 224, "resize": "squash"}
 
 
 def load(data_dir, size=32, resize="squash", classes=SPECIES, limit=None):
-    return loading.load(CUB200, data_dir, classes, limit, {"image_size": size, "resize": resize})
+    return loading.load(CUB200, DataFolder(data_dir, data_dir), classes, limit, {"image_size": size, "resize": resize})
 
 
 def lists(birds_dir, part):
@@ -166,7 +167,9 @@ def official(tmp_path):
 
 def why_not(data_dir, limit=None, **changes):
     options = {**AS_REPORTED, **changes}
-    return CUB200.why_not_comparable(loading.load(CUB200, data_dir, (0,), limit, options), options)
+    return CUB200.why_not_comparable(
+        loading.load(CUB200, DataFolder(data_dir, data_dir), (0,), limit, options), options
+    )
 
 
 def test_comparable_are_the_images_and_lists_of_the_official_archives_whole(official):

@@ -1,6 +1,7 @@
 import numpy as np
 
 from common.datasets import synthetic
+from common.datasets.image_data import DataFolder
 from common.datasets.loading import load
 
 
@@ -13,7 +14,7 @@ def test_the_same_25_balanced_classes_every_time(synthetic_data):
 
 
 def test_a_class_looks_the_same_whatever_others_are_drawn(synthetic_data, tmp_path):
-    data = load(synthetic.SYNTHETIC, tmp_path, (7, 3), None, {})
+    data = load(synthetic.SYNTHETIC, DataFolder(tmp_path, tmp_path), (7, 3), None, {})
     assert data.class_names == (synthetic_data.class_names[7], synthetic_data.class_names[3])
     of_class_3 = data.train_images.values[data.train_labels == 1]
     assert np.array_equal(of_class_3, synthetic_data.train_images.values[1500:2000])

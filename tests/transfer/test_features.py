@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from common.datasets import cub200, loading
+from common.datasets.image_data import DataFolder
 from common.errors import UserError
 from common.models import resnet50
 from common.transfer import features
@@ -46,7 +47,13 @@ def test_features_are_those_of_plain_keras(few_birds, tmp_path):
 
 @pytest.mark.slow
 def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_data_dir, real_weights):
-    data = loading.load(cub200.CUB200, real_data_dir, (0, 50, 199), 2, {"image_size": 224, "resize": "squash"})
+    data = loading.load(
+        cub200.CUB200,
+        DataFolder(real_data_dir, real_data_dir),
+        (0, 50, 199),
+        2,
+        {"image_size": 224, "resize": "squash"},
+    )
     images = np.stack([data.train_images.decode(p) for p in data.train_images.absolute_paths()])
     weights = read_weights(real_weights)
     expected = plain_keras(weights, images)
