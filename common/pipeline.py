@@ -1,6 +1,7 @@
 """From uint8 images in memory to batches: split, statistics, order, augmentation."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,25 +18,41 @@ PARALLEL_CALLS = 2  # batches made, or files read, at once
 PREFETCHED = 4  # batches ready before they are asked for
 
 
-def split(labels: np.ndarray, validation_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    labels: np.ndarray, validation_fraction: float, seed: int, class_names: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training and of the validation images, stratified: every class in proportion.
 
-    At least as many images are held out as there are classes: of classes of equal size, one of each.
+    Each class has an image in both, however few it has and however unequal the classes are.
+
+    Args:
+        labels: int (images,).
+        validation_fraction: of the images, in (0, 1).
+        class_names: by label, for the error.
 
     Raises:
-        UserError: fewer images to train with than classes, or a class of one image.
+        UserError: a class of one image.
     """
-    held_out = max(math.ceil(validation_fraction * len(labels)), len(np.unique(labels)))
-    try:
-        training, validation = train_test_split(
-            np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed
-        )
-    except ValueError as error:
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:
+        label = int(classes[counts.argmin()])
+        name = f" ({class_names[label]})" if class_names else ""
         raise UserError(
-            f"{len(labels)} training images are too few to split every class at {validation_fraction:g}; "
-            "change --limit or --validation-fraction"
-        ) from error
-    return np.sort(training), np.sort(validation)
+            f"class {label}{name} has one training image, and a class needs two, to train and to validate; add images, "
+            "raise --limit, or leave the class out with --classes"
+        )
+    held_out = min(max(math.ceil(validation_fraction * len(labels)), len(classes)), len(labels) - len(classes))
+    training, validation = train_test_split(
+        np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed
+    )
+    random = np.random.default_rng(seed)
+    parts = [set(training.tolist()), set(validation.tolist())]
+    for part, other in (parts, parts[::-1]):  # in proportion, a small class may have no image at all in one of them
+        for label in np.setdiff1d(classes, labels[[*part]]):
+            moved = int(random.choice(np.flatnonzero(labels == label)))
+            part.add(moved)
+            other.remove(moved)
+    return np.sort([*parts[0]]), np.sort([*parts[1]])
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,9 @@ def make_trial(experiment: Experiment, data: ImageData, seed: int, **options) ->
     """A trial with its split and its normalisation.
 
     Raises:
-        UserError: too few images to split.
+        UserError: a class of one training image.
     """
-    training, validation = split(data.train_labels, experiment.validation_fraction, seed)
+    training, validation = split(data.train_labels, experiment.validation_fraction, seed, data.class_names)
     if experiment.normalize is None:  # features, or a backbone with a preprocessing of its own
         normalization = Normalization.none()
     elif experiment.normalize:

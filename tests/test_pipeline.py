@@ -40,9 +40,22 @@ def test_split_holds_out_one_image_of_each_class_where_the_fraction_is_less():
     assert sorted([*training, *validation]) == list(range(75))
 
 
-def test_split_says_when_there_are_too_few_images():
-    with pytest.raises(UserError, match="change --limit"):
-        split(np.arange(25), 0.1, seed=0)
+@pytest.mark.parametrize("fraction", (0.01, 0.1, 0.5, 0.9, 0.99))
+@pytest.mark.parametrize("sizes", ((200, 2), (100, 2), (2, 2, 2), (500, 3, 2, 40, 2), (2,) * 50 + (1000,)))
+def test_split_gives_every_class_an_image_in_both_parts_however_unequal_they_are(sizes, fraction):
+    labels = np.random.default_rng(0).permutation(np.arange(len(sizes)).repeat(sizes))
+    for seed in range(3):
+        training, validation = split(labels, fraction, seed)
+        assert sorted([*training, *validation]) == list(range(len(labels)))
+        assert set(labels[training]) == set(labels[validation]) == set(range(len(sizes)))
+        wanted = np.clip(fraction * len(labels), len(sizes), len(labels) - len(sizes))
+        assert abs(len(validation) - wanted) <= len(sizes)
+        assert all(np.array_equal(*both) for both in zip(split(labels, fraction, seed), (training, validation)))
+
+
+def test_split_names_a_class_of_one_image():
+    with pytest.raises(UserError, match=r"class 1 \(owl\) has one training image.*--classes"):
+        split(np.array([0, 0, 1]), 0.1, seed=0, class_names=("wren", "owl"))
 
 
 def test_normalization_has_mean_0_and_variance_1_on_the_images_it_was_made_of(synthetic_data):
