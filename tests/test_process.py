@@ -7,8 +7,6 @@ import sys
 import pytest
 from conftest import EX1, ROOT, assert_done, assert_error, assert_same_run, run_code, run_script
 
-from common.datasets import synthetic_birds
-
 SETTINGS = """
 text.usetex: True
 figure.dpi: 300
