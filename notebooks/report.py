@@ -49,9 +49,9 @@ BIRDS = {"dataset": "synthetic", "epochs": 2, "weights": None} if IS_SYNTHETIC e
 # %% [markdown]
 # ## One experiment of each exercise
 #
-# Keyword arguments are the flags of the command line: `python ex1_basenet.py --variant adam` is the same run. A finished
-# run is not trained again; an interrupted one goes on. What comes back holds the history and the metrics as dictionaries,
-# and shows its numbers and its figures.
+# Keyword arguments are the flags of the command line: `python ex1_basenet.py --variant adam` is the same run as the
+# first. A finished run is not trained again; an interrupted one goes on. What comes back holds the history and the
+# metrics as dictionaries, and shows its numbers and its figures.
 
 # %%
 adam = train("ex1_basenet", "adam", output=OUTPUT, **SMALL)
