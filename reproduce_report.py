@@ -25,7 +25,7 @@ import bonus_residual
 import ex1_basenet
 import ex2_improvements
 import ex3_resnet_birds
-from common import cli, sweep, tensorflow_setup
+from common import cli, process, sweep, tensorflow_setup
 from common.display import ProgressDisplay, TrackedRun, duration
 from common.engines import CompletedCommand, Local
 from common.errors import UserError
@@ -92,12 +92,17 @@ class Task:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs what is not finished, writes the page; 0, or 1 if a run failed, or 2 after an error."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    arguments = parse(argv)
+    """Runs what is not finished, writes the page; 0, or 1 if a run failed, or 2 after an error.
+
+    Args:
+        argv: as ``common.cli.main``.
+    """
+    if argv is not None:
+        return cli.run_command("reproduce_report", argv)
+    process.prepare()
+    argv = sys.argv[1:]
     try:
+        arguments = parse(argv)
         cli.check_engine(arguments)
         tasks = plan(arguments)
         if arguments.plan:
@@ -111,7 +116,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags; exits with code 2 and one line if they are bad."""
+    """The flags.
+
+    Raises:
+        UserError: they are bad.
+    """
     parser = cli.Parser(
         prog="reproduce_report.py",
         usage="python reproduce_report.py [flags]",

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import ex2_improvements  # noqa: E402
-from common import tensorflow_setup  # noqa: E402
+from common import process, tensorflow_setup  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
 from common.datasets.image_data import DataFolder  # noqa: E402
 from common.datasets.loading import load  # noqa: E402
@@ -133,6 +133,7 @@ def suites_way(arguments, variant: str) -> list[float]:
 
 
 def main() -> None:
+    process.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", choices=SMALL_IMAGES, default="cifar100")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")

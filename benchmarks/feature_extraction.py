@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common import environment, tensorflow_setup  # noqa: E402
+from common import environment, process, tensorflow_setup  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.experiment import PRECISIONS  # noqa: E402
 
@@ -75,6 +75,7 @@ def measure(arguments, precision: str) -> dict[str, list[float]]:
 
 
 def main() -> None:
+    process.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--weights", default="none", help="imagenet, a file, or none (default: none)")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))

@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from common import process  # noqa: E402
 from common.environment import processor  # noqa: E402
 from common.tensorflow_setup import available_threads  # noqa: E402
 
@@ -65,6 +66,7 @@ def differing(one: Path, other: Path) -> list[str]:
 
 
 def main() -> None:
+    process.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--script", default="ex1_basenet.py")
     parser.add_argument("--variant", nargs="+", default=["adam"])

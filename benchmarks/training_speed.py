@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 import bonus_residual  # noqa: E402
 import ex2_improvements  # noqa: E402
-from common import environment, tensorflow_setup  # noqa: E402
+from common import environment, process, tensorflow_setup  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
 from common.datasets.image_data import DataFolder  # noqa: E402
 from common.datasets.loading import load  # noqa: E402
@@ -209,6 +209,7 @@ def measure(arguments, network: str, precision: str) -> dict[str, list[float]]:
 
 
 def main() -> None:
+    process.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", choices=SMALL_IMAGES, default="cifar100")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")

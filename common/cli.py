@@ -4,7 +4,6 @@ TensorFlow is imported only once there is something to train.
 """
 
 import argparse
-import io
 import os
 import signal
 import sys
@@ -12,9 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import engines, sweep, tensorflow_setup
+from common import engines, process, sweep, tensorflow_setup
 from common.datasets import DATASETS
 from common.datasets.image_data import DataFolder, DataSet
+from common.engines import local
 from common.errors import UserError
 from common.experiment import PRECISIONS, Component, Exercise, parse_number, switches, to_text
 
@@ -35,16 +35,19 @@ _at_stop: list[Callable[[], None]] = []  # ends the runs that are processes of t
 def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
     """Runs the command line of an exercise and returns 0, 1 if one of several runs beside each other failed, or 2.
 
-    Bad flags exit with 2, Ctrl-C with 130 and SIGTERM with 143, from here.
+    Args:
+        argv: None: this process is the command, and Ctrl-C exits with 130 and SIGTERM with 143, from here. Else the
+            command is a process of its own, and nothing changes in this one.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without "±" or "→" is no reason to stop
+    if argv is not None:
+        return run_command(exercise.name, argv)
+    process.prepare()
     for number in STOPPED:
         signal.signal(number, stop)
-    arguments = parse(exercise, argv)
-    only_tells = arguments.list or arguments.table or arguments.plan
+    only_tells = False
     try:
+        arguments = parse(exercise)
+        only_tells = arguments.list or arguments.table or arguments.plan
         if arguments.list:
             print_list(exercise)
         else:
@@ -67,8 +70,24 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def run_command(script: str, argv: Sequence[str]) -> int:
+    """Carries out a script of the suite as a process of its own, passes on what it prints, and returns its exit code.
+
+    It ends with whatever ends this call, such as a KeyboardInterrupt, and the same command resumes.
+    """
+
+    def heard(stream: str, line: str) -> None:
+        print(line, file=getattr(sys, stream), flush=True)
+
+    return local.listen([sys.executable, str(ROOT / f"{script}.py"), *map(str, argv)], heard)
+
+
 def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags, each checked by itself; exits with code 2 and one line if they are bad."""
+    """The flags, each checked by itself.
+
+    Raises:
+        UserError: they are bad.
+    """
     datasets = DATASETS[exercise.images]
     names = [experiment.name for experiment in exercise.experiments]
     parser = Parser(
@@ -150,6 +169,12 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         default="float32",
         help="bfloat16, float16: mixed precision, for processors and GPUs that have it (default: float32)",
     )
+    add(
+        "--no-deterministic",
+        dest="deterministic",
+        action="store_false",
+        help="faster kernels on a GPU, and XLA, whose results differ from run to run",
+    )
     add_engine_flags(add)
     add(
         "--threads",
@@ -218,6 +243,8 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
     }
     if arguments.precision != "float32":
         name_parts["precision"] = arguments.precision
+    if not arguments.deterministic:
+        name_parts["deterministic"] = to_text(False)
     if classes != _chosen_classes(None, dataset, data_folder):
         name_parts["classes"] = _classes_text(classes)
     if arguments.limit:
@@ -238,6 +265,7 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         weights=options.get("weights", "none"),
         output=arguments.output,
         precision=arguments.precision,
+        deterministic=arguments.deterministic,
         threads=threads_of(arguments, exercise.threads),
         engine=None if arguments.engine == "local" and (arguments.jobs or 1) == 1 else engine_of(arguments),
         force=arguments.force,
@@ -417,6 +445,7 @@ def _other_flags(arguments: argparse.Namespace, own_flags: Sequence[str]) -> lis
         if value is not None
         for text in (f"--{name.replace('_', '-')}", str(value))
     ]
+    flags += [] if arguments.deterministic else ["--no-deterministic"]
     return flags + [f"--{name}" for name in ("offline", "force", "wait", "redraw", "quiet") if getattr(arguments, name)]
 
 
@@ -443,7 +472,7 @@ def stop(signal_number, frame):
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        self.exit(2, f"error: {message}; see python {self.prog} --help\n")
+        raise UserError(f"{message}; see python {self.prog} --help")
 
 
 def argument(parse_text: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common import process
 from common.cli import Parser, one_line
 from common.errors import UserError
 from common.files import atomic_write
@@ -28,6 +29,8 @@ COLUMNS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the table; 0, or 1 if runs of the same name and seed differ or one is damaged, or 2 after an error."""
+    if argv is None:
+        process.prepare()
     parser = Parser(
         prog="-m common.collect",
         usage="python -m common.collect OUTPUT ... [--csv FILE]",
@@ -37,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "outputs", type=Path, nargs="+", metavar="OUTPUT", help="folders of runs, as --output names them"
     )
     parser.add_argument("--csv", type=Path, default=Path("results.csv"), metavar="FILE", help="default: results.csv")
-    arguments = parser.parse_args(argv)
     try:
+        arguments = parser.parse_args(argv)
         runs, differing, damaged = collect(arguments.outputs)
         write(runs, arguments.csv)
     except (UserError, OSError) as error:

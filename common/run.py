@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from common import environment, examples, trial
 from common.datasets.image_data import DataSet, ImageData
@@ -35,6 +36,7 @@ class RunOptions:
     Attributes:
         output: the folder of all runs.
         precision: a key of ``common.experiment.PRECISIONS``.
+        deterministic: as ``common.tensorflow_setup.configure`` was told.
         data_options: the values of the data set's own flags.
         weights: ResNet50's: "imagenet", "none" or a file; only transfer learning reads it.
         device: what TensorFlow computes on.
@@ -47,6 +49,7 @@ class RunOptions:
 
     output: Path
     precision: str
+    deterministic: bool
     data_options: Mapping[str, Any]
     weights: str
     device: str
@@ -71,6 +74,8 @@ def run(
     """
     this = _trial(experiment, dataset, data, seed, options)
     config = _config(script, name, this, dataset)
+    if not options.deterministic:
+        config["deterministic"] = False
     folder = RunFolder(options.output, dataset.name, script, name, seed)
     with folder.locked(wait=options.wait):
         finished = None if options.force else folder.finished(config)
@@ -110,10 +115,15 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
             environment.describe(options.device, options.threads, finished_epochs(folder.checkpoint) + 1)
         )
         outcome = trial.run_trial(this, folder.checkpoint, verbose)
-    except UserError as error:
+    except (UserError, tf.errors.UnimplementedError) as error:
         if isinstance(error, Diverged) or not folder.checkpoint.exists():
             folder.discard()  # nothing in it is worth resuming from
-        raise
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"TensorFlow cannot compute this on {options.device}: {error.message}; if it is for want of a "
+            "deterministic kernel, --no-deterministic does without"
+        ) from error
     portable(outcome.model).save(folder.partial / "model.keras")
     np.savez(folder.partial / "predictions.npz", labels=this.data.test_labels, probabilities=outcome.probabilities)
     shown = examples.collect(

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common import tensorflow_setup
 from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.display import ProgressDisplay, TrackedRun
 from common.engines import CompletedCommand, Engine
@@ -33,7 +34,7 @@ class Selection:
         seeds: a run for each.
         dataset: and which of its images: ``data_folder``, ``classes``, ``limit`` per class, the values of its flags.
         weights: the backbone's.
-        output, precision, threads, force, wait, redraw, quiet: as ``common.run.RunOptions``.
+        output, precision, deterministic, threads, force, wait, redraw, quiet: as ``common.run.RunOptions``.
         engine: what carries out the runs, each in a process of its own; None: one after the other in this one.
         show_test: the test accuracies of all settings of a grid, not of the best alone.
         flags: what the command line gave beside variants, settings and seeds, for ``plan``.
@@ -52,6 +53,7 @@ class Selection:
     weights: str
     output: Path
     precision: str
+    deterministic: bool
     threads: int | None
     engine: Engine | None
     force: bool
@@ -125,7 +127,8 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
         runs, failed = _run_as_processes(selection, selection.engine, todo, data)
     else:
         options = _configure(selection)
-        print(f"{found}, on {options.device}, {options.threads} threads", flush=True)
+        why = tensorflow_setup.why_no_gpu() if options.device == "CPU" else None
+        print(f"{found}, on {options.device}, {options.threads} threads{f'. {why}' if why else ''}", flush=True)
         _check(todo)
         runs, failed = [_run_here(selection, job, data, options) for job in todo], []
     if runs:
@@ -137,17 +140,14 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
 
 def _configure(selection: Selection) -> "RunOptions":
     """TensorFlow for this process, and what all runs share."""
-    from common import tensorflow_setup
-
-    device = tensorflow_setup.configure(selection.threads)
-    if hint := tensorflow_setup.unused_gpu() if device == "CPU" else None:
-        print(hint, flush=True)
+    device = tensorflow_setup.configure(selection.threads, selection.deterministic)
     from common.run import RunOptions
 
     gc.freeze()  # modules stay; collections, several a run, need not look through them again
     return RunOptions(
         output=selection.output,
         precision=selection.precision,
+        deterministic=selection.deterministic,
         data_options=selection.data_options,
         weights=selection.weights,
         device=device,

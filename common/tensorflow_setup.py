@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 from common.errors import UserError
 
@@ -23,9 +24,10 @@ REMOVED = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
 )
+VISIBLE = (*"0123456789", "GPU-", "MIG-")  # what CUDA_VISIBLE_DEVICES begins with where it names a GPU
 
 
-def configure(threads: int | None = None) -> str:
+def configure(threads: int | None = None, deterministic: bool = True) -> str:
     """Sets up TensorFlow for this process and returns what it computes on: "CPU", or the GPUs' names.
 
     Deterministic kernels, GPU memory taken as needed, and oneDNN's kernels also where TensorFlow
@@ -34,6 +36,8 @@ def configure(threads: int | None = None) -> str:
 
     Args:
         threads: that an operation may use; None: all cores.
+        deterministic: every kernel gives the same bits each time. Without, a GPU may use faster ones, and Keras
+            compiles the steps on it with XLA (``keras.src.trainers.trainer``: ``jit_compile="auto"``).
 
     Raises:
         UserError: Keras was imported before, with another backend.
@@ -55,7 +59,8 @@ def configure(threads: int | None = None) -> str:
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
     tf.get_logger().setLevel("ERROR")
-    tf.config.experimental.enable_op_determinism()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(
@@ -73,13 +78,35 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def unused_gpu() -> str | None:
-    """A sentence on a GPU that is here and that TensorFlow cannot use, if there is one."""
-    if not (os.path.exists("/dev/nvidia0") or shutil.which("nvidia-smi")):
-        return None
+def why_no_gpu(root: Path = Path("/")) -> str | None:
+    """A sentence on why TensorFlow does not use the GPU that is in this machine; None if there is none.
+
+    Args:
+        root: of the file system, whose ``/sys/bus/pci`` lists the devices and ``/dev`` those with a driver.
+    """
+    has_driver = any((root / "dev").glob("nvidia[0-9]*")) or shutil.which("nvidia-smi") is not None
+    if not has_driver:
+        if not any(map(_is_nvidia_gpu, (root / "sys" / "bus" / "pci" / "devices").glob("*"))):
+            return None
+        return "A GPU is here, but not its driver: install NVIDIA's; in a container, let the GPU in (--gpus all)."
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not visible.strip().startswith(VISIBLE):
+        return f"A GPU is here, but CUDA_VISIBLE_DEVICES={visible} hides it."
     if sys.platform == "win32":
         return "A GPU is here, but TensorFlow cannot use it: on Windows it can in WSL2 only."
     return 'A GPU is here, but TensorFlow lacks the CUDA packages: pip install "tensorflow[and-cuda]".'
+
+
+def _is_nvidia_gpu(device: Path) -> bool:
+    """Whether a PCI device is a display or 3D controller (class 03) of NVIDIA's (vendor 10de).
+
+    Source: https://pci-ids.ucw.cz.
+    """
+    try:
+        vendor, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+    except (OSError, UnicodeDecodeError):
+        return False
+    return vendor == "0x10de" and kind.startswith("0x03")
 
 
 @contextmanager

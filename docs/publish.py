@@ -19,8 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common import tensorflow_setup  # noqa: E402
+from common import process, tensorflow_setup  # noqa: E402
 
+process.prepare()
 tensorflow_setup.configure()
 
 import bonus_residual  # noqa: E402

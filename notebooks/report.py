@@ -19,14 +19,13 @@
 # `"real"` downloads CIFAR-100 and the birds, and is best on a GPU.
 
 # %%
-import json
 import os
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
-from IPython.display import IFrame, Image, display
+from IPython.display import IFrame, display
 
 DATASET = os.environ.get("REPORT_DATASET", "synthetic")
 REPOSITORY = ""  # on Colab: the address to clone the suite from
@@ -37,41 +36,35 @@ if "google.colab" in sys.modules and REPOSITORY:
     # !pip install --quiet -r requirements.txt
 while not Path("reproduce_report.py").exists() and Path.cwd() != Path.cwd().parent:
     os.chdir("..")
+sys.path.insert(0, os.getcwd())
+
+from common import train  # noqa: E402
 
 PYTHON = sys.executable
 OUTPUT = os.environ.get("REPORT_OUTPUT", "results")
 IS_SYNTHETIC = DATASET == "synthetic"
-SMALL = "--dataset synthetic --epochs 2 --limit 30" if IS_SYNTHETIC else ""
-BIRDS = "--dataset synthetic --epochs 2 --weights none" if IS_SYNTHETIC else ""
+SMALL = {"dataset": "synthetic", "epochs": 2, "limit": 30} if IS_SYNTHETIC else {}
+BIRDS = {"dataset": "synthetic", "epochs": 2, "weights": None} if IS_SYNTHETIC else {}
 
 # %% [markdown]
 # ## One experiment of each exercise
 #
-# The same commands work in a terminal. A finished run is not trained again, and an interrupted one goes on.
+# Keyword arguments are the flags of the command line: `python ex1_basenet.py --variant adam` is the same run as the
+# first. A finished run is not trained again; an interrupted one goes on. What comes back holds the history and the
+# metrics as dictionaries, and shows its numbers and its figures.
 
 # %%
-# !{PYTHON} ex1_basenet.py --variant adam --quiet --output {OUTPUT} {SMALL}
+adam = train("ex1_basenet", "adam", output=OUTPUT, **SMALL)
+display(adam)
 
 # %%
-# !{PYTHON} ex2_improvements.py --variant depth --quiet --output {OUTPUT} {SMALL}
+train("ex2_improvements", "depth", output=OUTPUT, **SMALL)
 
 # %%
-# !{PYTHON} ex3_resnet_birds.py --variant linear --quiet --output {OUTPUT} {BIRDS}
+train("ex3_resnet_birds", "linear", output=OUTPUT, **BIRDS)
 
 # %%
-# !{PYTHON} bonus_residual.py --variant residual --quiet --output {OUTPUT} {SMALL}
-
-# %% [markdown]
-# ## Their figures
-#
-# Every run leaves a folder: its settings, its history, its metrics, the trained network, and these figures.
-
-# %%
-FOLDERS = sorted(path.parent for path in Path(OUTPUT).glob("*/*/*/seed-0/metrics.json"))
-for folder in FOLDERS:
-    metrics = json.loads((folder / "metrics.json").read_text())
-    print(folder, f"test accuracy {metrics['test_accuracy']:.4f}")
-    display(Image(str(folder / "loss.png"), width=420), Image(str(folder / "accuracy.png"), width=420))
+train("bonus_residual", "residual", output=OUTPUT, **SMALL)
 
 # %% [markdown]
 # ## What a trained network says of a picture
@@ -79,9 +72,8 @@ for folder in FOLDERS:
 # The network is a plain Keras file; the run's `config.json` knows the classes and how images were normalised.
 
 # %%
-folder = next(path for path in FOLDERS if path.parts[-3] == "ex1_basenet")
-config = json.loads((folder / "config.json").read_text())
-network = keras.models.load_model(folder / "model.keras")
+config = adam.config
+network = keras.models.load_model(adam.folder / "model.keras")
 picture = np.full((32, 32, 3), 200.0)  # a grey sheet with a red disk: put a picture of your own here, 32×32, 0..255
 rows, columns = np.mgrid[:32, :32]
 picture[(rows - 16) ** 2 + (columns - 16) ** 2 < 100] = (200, 30, 30)

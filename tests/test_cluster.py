@@ -75,12 +75,13 @@ def test_flags_of_another_engine_are_an_error():
 def test_ray_that_is_not_installed_is_a_line():
     code = """
 import importlib.metadata, sys
+sys.argv = ["ex1_basenet.py", "--engine", "ray"]
 def version(name):
     raise importlib.metadata.PackageNotFoundError(name)
 importlib.metadata.version = version
 import ex1_basenet
 from common import cli
-sys.exit(cli.main(ex1_basenet.EXERCISE, ["--engine", "ray"]))
+sys.exit(cli.main(ex1_basenet.EXERCISE))
 """
     assert_error(run_code(code), "--engine ray needs Ray 2.52 or newer: pip install")
 

@@ -12,7 +12,7 @@ from conftest import BONUS, EX1, EX2, EX3, ROOT
 # From the roof down; each imports only what stands below it. Packages of one floor do not import each other.
 FLOORS = (
     ("scripts",),
-    ("common.collect",),
+    ("common.collect", "common.library"),
     ("common.cli",),
     ("common.sweep",),
     ("common.run",),
@@ -25,6 +25,7 @@ FLOORS = (
         "common.files",
         "common.engines",
         "common.augmentation",
+        "common.process",
         "common.tensorflow_setup",
         "common.environment",
         "common.fingerprint",

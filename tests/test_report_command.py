@@ -55,7 +55,8 @@ def test_synthetic_plans_need_no_weights_and_no_data(tmp_path):
 def test_the_page_from_published_runs_needs_no_tensorflow(tmp_path):
     code = (
         "import sys, reproduce_report\n"
-        f"code = reproduce_report.main(['--page-only', '--exercises', '1', '--output', {str(tmp_path)!r}])\n"
+        f"sys.argv = ['reproduce_report.py', '--page-only', '--exercises', '1', '--output', {str(tmp_path)!r}]\n"
+        "code = reproduce_report.main()\n"
         "assert code == 0 and not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     result = run_code(code)

@@ -3,8 +3,24 @@
 import json
 import os
 
+import numpy as np
 import pytest
-from conftest import EX2, FOUR_EPOCHS, QUICK, assert_done, assert_same_run, run_code, run_script
+from conftest import (
+    EX2,
+    FOUR_EPOCHS,
+    QUICK,
+    assert_done,
+    assert_error,
+    assert_same_run,
+    edit,
+    kill_at,
+    run_code,
+    run_script,
+    script_process,
+)
+from numpy.lib.format import read_array
+
+from common import tensorflow_setup
 
 
 def test_settings_of_keras_and_tensorflow_from_outside_change_nothing(finished, tmp_path):
@@ -45,3 +61,72 @@ def test_the_suite_in_a_notebook_is_set_up_like_the_scripts():
     )
     result = run_code(code)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "visible", "words"),
+    [
+        ({}, None, None),
+        ({}, "-1", None),
+        ({"sys/bus/pci/devices/0000:01:00.0/vendor": "0x8086\n"}, None, None),
+        ({"sys/bus/pci/devices/0000:01:00.1/class": "0x040300\n"}, None, None),  # the sound of a graphics card
+        ({"sys/bus/pci/devices/0000:01:00.0/class": "0x030200\n"}, None, "not its driver"),
+        ({"dev/nvidia0": ""}, None, 'pip install "tensorflow[and-cuda]"'),
+        ({"dev/nvidia0": ""}, "0,1", 'pip install "tensorflow[and-cuda]"'),
+        ({"dev/nvidia0": ""}, "GPU-8932f937", 'pip install "tensorflow[and-cuda]"'),
+        ({"dev/nvidia0": ""}, "", "CUDA_VISIBLE_DEVICES= hides it"),
+        ({"dev/nvidia0": ""}, "-1", "CUDA_VISIBLE_DEVICES=-1 hides it"),
+    ],
+)
+def test_why_no_gpu_is_used_is_a_sentence(files, visible, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    for path, text in files.items():
+        device = tmp_path / path
+        device.parent.mkdir(parents=True, exist_ok=True)
+        if "pci" in path:
+            (device.parent / "vendor").write_text("0x10de\n")
+            (device.parent / "class").write_text("0x030000\n")
+        device.write_text(text)
+    sentence = tensorflow_setup.why_no_gpu(tmp_path)
+    assert sentence is None if words is None else sentence is not None and words in sentence
+
+
+def test_a_kernel_that_tensorflow_lacks_is_one_line_and_the_first_line_says_why_no_gpu_is_used(project, tmp_path):
+    """As of the gradient of frozen batch normalisation, deterministic, on a GPU."""
+    raising = "    import tensorflow as tf\n\n    raise tf.errors.UnimplementedError(None, None, 'no kernel')\n"
+    edit(project / "common" / "models" / "basenet.py", "    return Model(", f"{raising}    return Model(")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "-1"}
+    result = run_script(EX2, *QUICK, "--output", tmp_path / "results", root=project, env=environment)
+    assert_error(result, "no kernel", "--no-deterministic does without")
+    first = result.stdout.splitlines()[0]
+    assert first.endswith(", on CPU, 1 threads. A GPU is here, but CUDA_VISIBLE_DEVICES=-1 hides it.")
+    assert not [*(tmp_path / "results").glob("synthetic/*/*/.*.partial")]
+
+
+@pytest.mark.slow
+def test_float16_keeps_its_loss_scale_over_a_kill(tmp_path):
+    flags = (*QUICK, "--epochs", 3, "--precision", "float16")
+    assert_done(run_script(EX2, *flags, "--output", tmp_path / "whole"))
+    kill_at(script_process(EX2, *flags, "--output", tmp_path / "killed"), "Epoch 2/3")
+    (checkpoint,) = tmp_path.glob("killed/synthetic/*/*/.seed-0.partial/.checkpoint")
+    assert np.float32(2**15) in scalars(checkpoint) or np.float32(2**14) in scalars(checkpoint)
+    assert_done(run_script(EX2, *flags, "--output", tmp_path / "killed"))
+    whole, killed = (next((tmp_path / name).glob("synthetic/*/*/seed-0")) for name in ("whole", "killed"))
+    assert_same_run(whole, killed)
+
+
+def scalars(checkpoint) -> list:
+    """The numbers among the arrays of a checkpoint."""
+    found = []
+    with open(checkpoint, "rb") as file:
+        while file.peek(1):
+            array = read_array(file)
+            if array.shape == ():
+                found.append(array[()])
+    return found

@@ -1,14 +1,20 @@
 """Commands as processes of their own, several at a time; none outlives this process."""
 
 import ctypes
+import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TextIO
 
+TICK = 0.5  # seconds
+TIME_TO_STOP = 5  # seconds that a command has to end its own processes
 PR_SET_PDEATHSIG = 1  # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -62,8 +68,17 @@ class Local:
             self._running.discard(process)
 
 
-def start(command: Sequence[str], cwd: str | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen:
-    """A command that ends, on Linux, with the thread that started it."""
+def start(
+    command: Sequence[str],
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    start_new_session: bool = False,
+) -> subprocess.Popen:
+    """A command that ends, on Linux, with the thread that started it.
+
+    Args:
+        start_new_session: Ctrl-C on the terminal, or a notebook's interrupt, does not reach the command.
+    """
     return subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL,
@@ -73,6 +88,7 @@ def start(command: Sequence[str], cwd: str | None = None, env: Mapping[str, str]
         env=env,
         text=True,
         errors="replace",
+        start_new_session=start_new_session,
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
 
@@ -81,6 +97,54 @@ def wait(process: subprocess.Popen, index: int) -> CompletedCommand:
     """The process, once it has ended."""
     stdout, stderr = process.communicate()
     return CompletedCommand(index, process.returncode, stdout, stderr)
+
+
+def listen(command: Sequence[str], heard: Callable[[str, str], None], tick: Callable[[], None] = lambda: None) -> int:
+    """Runs a command to its end and returns its exit code; an exception, KeyboardInterrupt too, ends the command.
+
+    Args:
+        heard: called in this thread with "stdout" or "stderr" and each line that the command prints there.
+        tick: called in this thread after each line, and each half second without one.
+    """
+    process = start(command, env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True)
+    lines: queue.Queue[tuple[str, str | None]] = queue.Queue()
+
+    def read(name: str, stream: TextIO) -> None:
+        with stream:
+            for line in stream:
+                lines.put((name, line.rstrip("\n")))
+        lines.put((name, None))
+
+    streams = {"stdout": process.stdout, "stderr": process.stderr}
+    readers = [threading.Thread(target=read, args=item, daemon=True) for item in streams.items()]
+    try:
+        for reader in readers:
+            reader.start()
+        while streams:
+            with suppress(queue.Empty):
+                name, line = lines.get(timeout=TICK)  # which Ctrl-C interrupts on every system
+                if line is None:
+                    del streams[name]
+                else:
+                    heard(name, line)
+            tick()
+        return process.wait()
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ends a process, and those that it started, if it has not ended."""
+    try:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(TIME_TO_STOP)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     reads and writes the activations fewer times. Arguments and weights are those of
     ``keras.layers.BatchNormalization``, which takes its place in saved files (``portable``).
 
-    Shapes: (batch, features) or (batch, height, width, channels), float32 or bfloat16; any other
+    Shapes: (batch, features) or (batch, height, width, channels), float32, bfloat16 or float16; any other
     shape or axis, masks, ``synchronized`` and ``renorm`` go the way of Keras.
 
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167;

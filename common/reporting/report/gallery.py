@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from io import BytesIO
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
@@ -92,6 +91,8 @@ def _overlay(image: np.ndarray, heat: np.ndarray) -> Image.Image:
     grey = Image.fromarray(image)
     grey = grey.convert("L").convert("RGB").resize(_scaled(grey.size, SIDE / max(grey.size)), Image.Resampling.BICUBIC)
     level = Image.fromarray(np.uint8(255 * np.clip(heat, 0, 1))).resize(grey.size, Image.Resampling.BICUBIC)
+    import matplotlib  # not before: whoever reads runs may still have to prepare the process
+
     colors = Image.fromarray(np.uint8(255 * matplotlib.colormaps["inferno"](np.asarray(level))[..., :3]))
     return Image.blend(grey, colors, 0.55)
 
