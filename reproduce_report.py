@@ -190,6 +190,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--offline", action="store_true", help="never ask the network; what is missing is named instead")
     add("--force", action="store_true", help="train again where finished runs are")
+    add("--tensorboard", action="store_true", help="event files for TensorBoard, in the folders of the runs")
     add("--quiet", action="store_true", help="no line for each finished run")
     arguments = parser.parse_args(argv)
     if len(set(arguments.seed)) < len(arguments.seed):
@@ -253,7 +254,7 @@ def scripts_flags(exercise: Exercise, role: str, arguments: argparse.Namespace) 
     if arguments.epochs and own and arguments.epochs < own:
         given["epochs"] = arguments.epochs
     words = [word for flag, value in given.items() if value is not None for word in (f"--{flag}", str(value))]
-    on = [f"--{flag}" for flag in ("offline", "force") if getattr(arguments, flag)]
+    on = [f"--{flag}" for flag in ("offline", "force", "tensorboard") if getattr(arguments, flag)]
     return ["--variant", variant, *settings, "--seed", *map(str, arguments.seed), *words, *on, "--quiet"]
 
 

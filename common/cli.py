@@ -17,6 +17,8 @@ from common.datasets.image_data import DataFolder, DataSet
 from common.engines import local
 from common.errors import UserError
 from common.experiment import PRECISIONS, Component, Exercise, parse_number, switches, to_text
+from common.reporting import event_files
+from common.start import InitialWeights
 
 SHOW_CURSOR = b"\x1b[?25h"  # which a display that renews itself hides
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,6 +164,8 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         default = to_text(flag.default) if len(set(defaults.values())) == 1 else _join(defaults)
         add(f"--{flag.name}", type=argument(flag.parse), metavar="VALUE", help=f"{flag.sentence} (default: {default})")
 
+    _add_start_flags(parser.add_argument_group("from a finished run").add_argument)
+
     add = parser.add_argument_group("how it is carried out").add_argument
     add(
         "--precision",
@@ -198,6 +202,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         help="with several values of a switch, the test accuracy of every setting, not of the best alone",
     )
     add("--redraw", action="store_true", help="draw the figures of finished runs again, without training")
+    add("--tensorboard", action="store_true", help="event files for TensorBoard, in the run's folder")
     add("--quiet", action="store_true", help="no progress bars")
     arguments = parser.parse_args(argv)
 
@@ -210,6 +215,22 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         if len(set(texts)) < len(texts):
             parser.error(f"--{flag.replace('_', '-')} names one value twice")
     return arguments
+
+
+def _add_start_flags(add: Callable[..., Any]) -> None:
+    """The flags of runs that do not begin with fresh weights."""
+    add(
+        "--more-epochs",
+        type=argument(lambda text: parse_number(text, int, low=1)),
+        metavar="N",
+        help="the finished run that the other flags name goes on for N epochs, as a new run beside it",
+    )
+    add(
+        "--init",
+        type=path,
+        metavar="RUN_FOLDER",
+        help="begin with the weights of this finished run, in the layers whose shapes agree",
+    )
 
 
 def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Selection, list[sweep.Job]]:
@@ -226,6 +247,9 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         for variant in variants:
             if not exercise.experiment(variant).can_use(name):
                 raise UserError(f"{variant} has nothing that --{name.replace('_', '-')} could change")
+    initial_weights = _check_start(exercise, variants, arguments)
+    if arguments.tensorboard:
+        event_files.check()
     data_folder = DataFolder(arguments.data_dir, arguments.output / "data", arguments.offline)
     classes = _chosen_classes(arguments.classes, dataset, data_folder)
     own_flags = {flag.destination: flag for flag in (*dataset.flags, *exercise.flags)}
@@ -241,6 +265,8 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         for name, flag in own_flags.items()
         if options[name] != flag.default and (text := flag.in_name(options[name])) is not None
     }
+    if initial_weights:
+        name_parts["init"] = str(initial_weights)
     if arguments.precision != "float32":
         name_parts["precision"] = arguments.precision
     if not arguments.deterministic:
@@ -263,6 +289,8 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         limit=arguments.limit,
         data_options={name: options[name] for name in of_dataset},
         weights=options.get("weights", "none"),
+        initial_weights=initial_weights,
+        more_epochs=arguments.more_epochs,
         output=arguments.output,
         precision=arguments.precision,
         deterministic=arguments.deterministic,
@@ -272,11 +300,25 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
         wait=arguments.wait,
         show_test=arguments.show_test,
         redraw=arguments.redraw,
+        tensorboard=arguments.tensorboard,
         quiet=arguments.quiet,
         flags=_other_flags(arguments, [*own_flags]),
         name_parts=name_parts,
     )
     return selection, sweep.jobs(selection, flag_texts)
+
+
+def _check_start(exercise: Exercise, variants: Sequence[str], arguments: argparse.Namespace) -> InitialWeights | None:
+    """The weights that all runs begin with; None: fresh ones.
+
+    Raises:
+        UserError: a variant does not learn epoch by epoch, or there are no such weights.
+    """
+    for flag in ("more_epochs", "init"):
+        for variant in variants if getattr(arguments, flag) is not None else ():
+            if not exercise.experiment(variant).can_use("epochs"):
+                raise UserError(f"{variant} has nothing that --{flag.replace('_', '-')} could change")
+    return None if arguments.init is None else InitialWeights.of(arguments.init)
 
 
 def add_engine_flags(add: Callable[..., Any], default_jobs: str = "1") -> None:
@@ -342,7 +384,7 @@ def engine_of(arguments: argparse.Namespace) -> engines.Engine:
     Raises:
         UserError: it is not installed.
     """
-    weights = getattr(arguments, "weights", None)
+    weights, init = (getattr(arguments, name, None) for name in ("weights", "init"))
     engine = engines.make(
         arguments.engine,
         arguments.jobs or 1,
@@ -350,7 +392,7 @@ def engine_of(arguments: argparse.Namespace) -> engines.Engine:
         arguments.cpus_per_run or arguments.threads or 1,
         arguments.gpus_per_run or 0,
         output=arguments.output,
-        inputs=[arguments.data_dir or beside_the_scripts("data"), *([Path(weights)] if weights else [])],
+        inputs=[arguments.data_dir or beside_the_scripts("data"), *(Path(each) for each in (weights, init) if each)],
     )
     _at_stop.append(engine.stop)
     return engine
@@ -437,7 +479,7 @@ def _switch_flags(name: str, value) -> list[str]:
 def _other_flags(arguments: argparse.Namespace, own_flags: Sequence[str]) -> list[str]:
     """The flags of a command beside variants, seeds and switches, as they were given."""
     values = {name: getattr(arguments, name) for name in ("dataset", "limit", *own_flags, "precision", "threads")}
-    values |= {name: str(getattr(arguments, name)) for name in ("data_dir", "output")}
+    values |= {name: getattr(arguments, name) for name in ("more_epochs", "init", "data_dir", "output")}
     values["classes"] = None if arguments.classes is None else ",".join(map(str, arguments.classes)) or "all"
     flags = [
         text
@@ -446,7 +488,8 @@ def _other_flags(arguments: argparse.Namespace, own_flags: Sequence[str]) -> lis
         for text in (f"--{name.replace('_', '-')}", str(value))
     ]
     flags += [] if arguments.deterministic else ["--no-deterministic"]
-    return flags + [f"--{name}" for name in ("offline", "force", "wait", "redraw", "quiet") if getattr(arguments, name)]
+    on = ("offline", "force", "wait", "redraw", "tensorboard", "quiet")
+    return flags + [f"--{name}" for name in on if getattr(arguments, name)]
 
 
 def _defaults(dataset: DataSet, exercise: Exercise) -> dict[str, Any]:

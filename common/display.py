@@ -61,6 +61,12 @@ class ProgressDisplay:
         if self._live:
             self._live.stop()
 
+    def begun(self, index: int) -> None:
+        """A run begins, where they go one after the other."""
+        done = len(self._runs) - len(self._open)
+        rest = f"; about {self._rest()} left" if done else ""
+        self._say(f"run {done + 1} of {len(self._runs)}: {self._runs[index].label}{rest}", sys.stdout)
+
     def completed(self, index: int, result: str, failed: bool = False, stderr: str = "") -> None:
         """A run has ended, with this result; warnings among what it said on stderr are shown."""
         del self._open[index]

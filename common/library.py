@@ -21,7 +21,7 @@ from common.reporting.run_folder import HISTORY_FIELDS, Run, read_run
 from common.reporting.tables import result_line
 from common.training.progress import read_progress
 
-ONLY_ON = ("force", "offline", "redraw", "wait")  # flags without a --no-...
+ONLY_ON = ("force", "offline", "redraw", "tensorboard", "wait")  # flags without a --no-...
 STYLE = "display: inline-block; max-width: 48%; vertical-align: top"
 
 

@@ -1,8 +1,9 @@
 """One run: an experiment with one seed and the folder that it leaves."""
 
+import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from common.experiment import Experiment
 from common.files import write_json
 from common.models.layer_table import layer_table
 from common.models.layers import portable
-from common.reporting import figures
-from common.reporting.run_folder import Run, RunFolder, write_history
-from common.training.checkpoint import finished_epochs
-from common.training.fit import Diverged
+from common.reporting import event_files, figures
+from common.reporting.run_folder import CHECKPOINT, Run, RunFolder, write_history
+from common.start import Continued, InitialWeights
+from common.training.checkpoint import Training, finished_epochs
+from common.training.fit import Diverged, is_exhausted
+from common.training.progress import read_progress
 from common.transfer import fine_tuning
 from common.transfer.weights import weights_sha256
 
@@ -39,11 +42,13 @@ class RunOptions:
         deterministic: as ``common.tensorflow_setup.configure`` was told.
         data_options: the values of the data set's own flags.
         weights: ResNet50's: "imagenet", "none" or a file; only transfer learning reads it.
+        initial_weights: of a finished run; None: fresh ones.
         device: what TensorFlow computes on.
         threads: that an operation may use.
         force: train again where a finished run is.
         wait: for another process that is writing the run, instead of stopping.
         redraw: draw the figures of finished runs again.
+        tensorboard: write event files for TensorBoard.
         quiet: no progress bars.
     """
 
@@ -52,41 +57,82 @@ class RunOptions:
     deterministic: bool
     data_options: Mapping[str, Any]
     weights: str
+    initial_weights: InitialWeights | None
     device: str
     threads: int
     force: bool = False
     wait: bool = False
     redraw: bool = False
+    tensorboard: bool = False
     quiet: bool = False
 
 
 def run(
-    script: str, name: str, experiment: Experiment, dataset: DataSet, data: ImageData, seed: int, options: RunOptions
+    script: str,
+    name: str,
+    experiment: Experiment,
+    dataset: DataSet,
+    data: ImageData,
+    seed: int,
+    options: RunOptions,
+    continued: Continued | None = None,
 ) -> Run:
     """Trains and evaluates, or reads back the finished run, and returns it with its figures drawn.
 
     Args:
         name: the run folder's, ``common.experiment.run_name``.
+        continued: the run whose training goes on; None: it begins with the first epoch.
 
     Raises:
-        UserError: the folder holds a run that another configuration or other code made, or another process writes
-            it now.
+        UserError: the folder holds a run that another configuration or other code made, another process writes
+            it now, or there is nothing to go on from.
     """
     this = _trial(experiment, dataset, data, seed, options)
-    config = _config(script, name, this, dataset)
+    config = _config(script, name, this, dataset, continued)
     if not options.deterministic:
         config["deterministic"] = False
     folder = RunFolder(options.output, dataset.name, script, name, seed)
     with folder.locked(wait=options.wait):
         finished = None if options.force else folder.finished(config)
         if finished is None:
-            folder.begin(config)
+            if continued is None or folder.has_begun(config):
+                folder.begin(config)
+            else:
+                own = replace(this, experiment=experiment.with_settings(epochs=continued.epochs))
+                source = RunFolder(options.output, dataset.name, script, continued.name, seed)
+                with source.locked(wait=options.wait):
+                    _check_continued(source, _config(script, continued.name, own, dataset), own)
+                    folder.begin(config, source)
             print(f"{folder.path}: training", flush=True)
             finished = _train(this, folder, options)
             figures.draw(finished, again=True)
+            if options.tensorboard:
+                event_files.add_results(finished)
         else:
             figures.draw(finished, again=options.redraw)
+            if options.tensorboard:
+                event_files.write(finished)
     return finished
+
+
+def _check_continued(source: RunFolder, config: dict, this: trial.Trial) -> None:
+    """Raises UserError if the training of a finished run cannot go on."""
+    try:
+        finished = source.finished(config)
+    except UserError as error:
+        raise UserError(f"nothing to go on from: {error} (without --more-epochs)") from error
+    if finished is None or read_progress(source.path / CHECKPOINT) != finished.history:
+        raise UserError(
+            f"{source.path} holds no {CHECKPOINT} of its last epoch to go on from, as runs of older versions do not; "
+            "train it again, with --force in place of --more-epochs, or begin another run with its weights, with --init"
+        )
+    patience = getattr(this.experiment.learning, "patience", None)
+    if is_exhausted(finished.history, patience):
+        raise UserError(
+            f"{source.path} ended after {len(finished.history)} epochs because its patience ran out, so it would end "
+            f"there again; train one with more than --patience {patience}, or begin another run with its weights, "
+            "with --init"
+        )
 
 
 def prepare(experiment: Experiment, dataset: DataSet, data: ImageData, options: RunOptions) -> None:
@@ -102,6 +148,7 @@ def _trial(experiment: Experiment, dataset: DataSet, data: ImageData, seed: int,
         seed,
         precision=options.precision,
         weights=options.weights,
+        initial_weights=options.initial_weights,
         data_options=options.data_options,
         features_folder=options.output / dataset.name / "features",
         quiet=options.quiet,
@@ -110,11 +157,19 @@ def _trial(experiment: Experiment, dataset: DataSet, data: ImageData, seed: int,
 
 def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
     verbose = 0 if options.quiet else 1 if sys.stdout.isatty() else 2
+    events = folder.partial / event_files.FOLDER
+    shutil.rmtree(events, ignore_errors=True)  # of a process before this one: they would lack epochs
+    add_epochs = event_files.EpochEvents(events).add if options.tensorboard else None
+
+    def watch(training: Training) -> None:
+        if add_epochs:
+            add_epochs(training.history, training.epoch_seconds)
+
     try:
         folder.add_environment(
             environment.describe(options.device, options.threads, finished_epochs(folder.checkpoint) + 1)
         )
-        outcome = trial.run_trial(this, folder.checkpoint, verbose)
+        outcome = trial.run_trial(this, folder.checkpoint, verbose, watch)
     except (UserError, tf.errors.UnimplementedError) as error:
         if isinstance(error, Diverged) or not folder.checkpoint.exists():
             folder.discard()  # nothing in it is worth resuming from
@@ -138,9 +193,9 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
     return folder.publish()
 
 
-def _config(script: str, name: str, this: trial.Trial, dataset: DataSet) -> dict:
+def _config(script: str, name: str, this: trial.Trial, dataset: DataSet, continued: Continued | None = None) -> dict:
     """Everything that decides the result, in the types that JSON gives back."""
-    experiment, data = this.experiment, this.data
+    experiment, data, weights = this.experiment, this.data, this.initial_weights
     uses_backbone = experiment.features is not None or experiment.network == fine_tuning.BACKBONE
     return {
         "script": script,
@@ -161,7 +216,9 @@ def _config(script: str, name: str, this: trial.Trial, dataset: DataSet) -> dict
         },
         "normalization": {key: list(value) for key, value in asdict(this.normalization).items()},
         "backbone": {"weights_sha256": weights_sha256(this.weights)} if uses_backbone else None,
-        "code": trial.code_of(experiment, dataset),
+        **({"initial_weights": {"run": weights.run, "sha256": weights.sha256}} if weights else {}),
+        **({"continued": asdict(continued)} if continued else {}),
+        "code": trial.code_of(experiment, dataset, weights),
     }
 
 

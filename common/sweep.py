@@ -4,7 +4,7 @@ import gc
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,10 @@ from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.display import ProgressDisplay, TrackedRun
 from common.engines import CompletedCommand, Engine
 from common.errors import UserError
-from common.experiment import Exercise, Experiment, run_name
+from common.experiment import Exercise, Experiment, GradientDescent, run_name
 from common.reporting.run_folder import Run, RunFolder, read_run
 from common.reporting.tables import grid_table, result_line, table
+from common.start import Continued, InitialWeights
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and telling about runs does without
     from common.run import RunOptions
@@ -34,7 +35,10 @@ class Selection:
         seeds: a run for each.
         dataset: and which of its images: ``data_folder``, ``classes``, ``limit`` per class, the values of its flags.
         weights: the backbone's.
-        output, precision, deterministic, threads, force, wait, redraw, quiet: as ``common.run.RunOptions``.
+        initial_weights: of a finished run; None: fresh ones.
+        more_epochs: for which finished runs go on; None: runs begin with the first epoch.
+        output, precision, deterministic, threads, force, wait, redraw, tensorboard, quiet: as
+            ``common.run.RunOptions``.
         engine: what carries out the runs, each in a process of its own; None: one after the other in this one.
         show_test: the test accuracies of all settings of a grid, not of the best alone.
         flags: what the command line gave beside variants, settings and seeds, for ``plan``.
@@ -51,6 +55,8 @@ class Selection:
     limit: int | None
     data_options: Mapping[str, Any]
     weights: str
+    initial_weights: InitialWeights | None
+    more_epochs: int | None
     output: Path
     precision: str
     deterministic: bool
@@ -59,6 +65,7 @@ class Selection:
     force: bool
     wait: bool
     redraw: bool
+    tensorboard: bool
     show_test: bool
     quiet: bool
     flags: Sequence[str]
@@ -76,12 +83,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Job:
-    """One run: an experiment as it runs, its folder's name, its seed, and the flags that make it."""
+    """One run: an experiment as it runs, its folder's name, its seed, the flags that make it, what it continues."""
 
     experiment: Experiment
     name: str
     seed: int
     flags: Sequence[str]
+    continued: Continued | None
 
 
 def jobs(selection: Selection, flag_texts: Mapping[str, Sequence[Sequence[str]]]) -> list[Job]:
@@ -97,8 +105,12 @@ def jobs(selection: Selection, flag_texts: Mapping[str, Sequence[Sequence[str]]]
         picked = dict(zip(selection.settings, chosen))
         experiment = own.with_settings(**{key: selection.settings[key][index] for key, index in picked.items()})
         flags = [text for key, index in picked.items() for text in flag_texts[key][index]]
-        name = run_name(experiment, own, selection.name_parts)
-        found.append(Job(experiment, name, seed, ["--variant", variant, *flags, "--seed", str(seed)]))
+        name, continued = run_name(experiment, own, selection.name_parts), None
+        if selection.more_epochs and isinstance(experiment.learning, GradientDescent):
+            continued = Continued(name, experiment.learning.epochs)
+            experiment = experiment.with_settings(epochs=continued.epochs + selection.more_epochs)
+            name = run_name(experiment, own, {**selection.name_parts, "from": str(continued.epochs)})
+        found.append(Job(experiment, name, seed, ["--variant", variant, *flags, "--seed", str(seed)], continued))
     return found
 
 
@@ -117,6 +129,7 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     """
     from common.datasets.loading import load
 
+    _check_continued(selection, todo)
     data = load(selection.dataset, selection.data_folder, selection.classes, selection.limit, selection.data_options)
     found = (
         f"{data.name}: {len(data.class_names)} classes, {len(data.train_images):,} images to train and validate, "
@@ -130,7 +143,7 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
         why = tensorflow_setup.why_no_gpu() if options.device == "CPU" else None
         print(f"{found}, on {options.device}, {options.threads} threads{f'. {why}' if why else ''}", flush=True)
         _check(todo)
-        runs, failed = [_run_here(selection, job, data, options) for job in todo], []
+        runs, failed = _run_one_by_one(selection, todo, data, options), []
     if runs:
         _compare(selection, runs)
     for job in failed:
@@ -150,11 +163,13 @@ def _configure(selection: Selection) -> "RunOptions":
         deterministic=selection.deterministic,
         data_options=selection.data_options,
         weights=selection.weights,
+        initial_weights=selection.initial_weights,
         device=device,
         threads=selection.threads or tensorflow_setup.available_threads(),
         force=selection.force and selection.engine is None,  # else its own process has trained it again
         wait=selection.wait,
         redraw=selection.redraw,
+        tensorboard=selection.tensorboard,
         quiet=selection.quiet,
     )
 
@@ -167,10 +182,53 @@ def _check(todo: Sequence[Job]) -> None:
         trial.check(job.experiment)
 
 
+def _check_continued(selection: Selection, todo: Sequence[Job]) -> None:
+    """Raises UserError if a run that shall go on is not finished."""
+    for job in todo:
+        if job.continued and not selection.folder(job).path.exists():
+            source = selection.folder(replace(job, name=job.continued.name)).path
+            if not source.exists():
+                raise UserError(
+                    f"{source} is not there, or not finished: nothing to go on from; train it first, with the same "
+                    "command without --more-epochs"
+                )
+
+
+def _run_one_by_one(selection: Selection, todo: Sequence[Job], data: ImageData, options: "RunOptions") -> list[Run]:
+    """Does the runs in this process; of several that are not there yet, each begins with a line: which of how many."""
+    new = _new(selection, todo)
+    found = []
+    with ProgressDisplay(_tracked(selection, new), renew=False, quiet=True) as display:
+        for job in todo:
+            if job in new and len(new) > 1:
+                display.begun(new.index(job))
+            found.append(_run_here(selection, job, data, options))
+            if job in new:
+                display.completed(new.index(job), "done")
+    return found
+
+
+def _new(selection: Selection, todo: Sequence[Job]) -> list[Job]:
+    """The runs that are to be trained."""
+    return [job for job in todo if selection.force or not selection.folder(job).path.exists()]
+
+
+def _tracked(selection: Selection, todo: Sequence[Job]) -> list[TrackedRun]:
+    return [
+        TrackedRun(
+            f"{job.name}, seed {job.seed}",
+            selection.folder(job).checkpoint,
+            getattr(job.experiment.learning, "epochs", None),
+        )
+        for job in todo
+    ]
+
+
 def _run_here(selection: Selection, job: Job, data: ImageData, options: "RunOptions") -> Run:
     from common.run import run
 
-    done = run(selection.exercise.name, job.name, job.experiment, selection.dataset, data, job.seed, options)
+    exercise, dataset = selection.exercise.name, selection.dataset
+    done = run(exercise, job.name, job.experiment, dataset, data, job.seed, options, job.continued)
     _tell(selection, done)
     return done
 
@@ -188,7 +246,7 @@ def _run_as_processes(
 
     This process imports TensorFlow, which takes seconds, only if it has something to look at or to prepare itself.
     """
-    new = [job for job in todo if selection.force or not selection.folder(job).path.exists()]
+    new = _new(selection, todo)
     with_features = [job for job in new if job.experiment.features_on_disk]
     options = _configure(selection) if selection.settings or with_features or len(new) < len(todo) else None
     if options:
@@ -217,15 +275,7 @@ def _carry_out(selection: Selection, engine: Engine, jobs: Sequence[Job]) -> lis
     more = ["--threads", str(selection.threads), "--quiet", *engine.flags]
     commands = [[sys.executable, script, *job.flags, *selection.flags, *more] for job in jobs]
     failed: list[Job] = []
-    tracked = [
-        TrackedRun(
-            f"{job.name}, seed {job.seed}",
-            selection.folder(job).checkpoint,
-            getattr(job.experiment.learning, "epochs", None),
-        )
-        for job in jobs
-    ]
-    with ProgressDisplay(tracked, renew=not selection.quiet) as display:
+    with ProgressDisplay(_tracked(selection, jobs), renew=not selection.quiet) as display:
 
         def completed(process: CompletedCommand) -> None:
             if process.returncode:

@@ -17,10 +17,11 @@ from common.models import NETWORKS, resnet50
 from common.models.build import build, check_switches
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches, split
 from common.reporting.metrics import evaluate
+from common.start import InitialWeights
 from common.training.checkpoint import Training
 from common.training.fit import best_epoch, fit, free_memory
 from common.training.optimizers import make_optimizer
-from common.transfer import features, fine_tuning, linear
+from common.transfer import features, fine_tuning, initial, linear
 from common.transfer.weights import read_weights, warn_of_unusual_scales
 
 HEAD_OF_FEATURES = LinearClassifier("logistic", (3e-3, 1e-2, 3e-2))  # what --initial-head logistic begins with
@@ -35,6 +36,7 @@ class Trial:
         training, validation: int, which of the training images are trained on and which are held out.
         precision: a key of ``common.experiment.PRECISIONS``.
         weights: the backbone's, as ``common.transfer.weights.read_weights`` takes them.
+        initial_weights: a finished run's, for the layers that are like one of its own; None: fresh ones.
         data_options: the values of the data set's flags.
         features_folder: where features of the frozen backbone are kept.
         quiet: no progress bars.
@@ -48,6 +50,7 @@ class Trial:
     seed: int
     precision: str
     weights: str
+    initial_weights: InitialWeights | None
     data_options: Mapping[str, Any]
     features_folder: Path
     quiet: bool
@@ -105,8 +108,11 @@ def check(experiment: Experiment) -> None:
         make_optimizer(experiment.learning, experiment.learning.learning_rate, steps=100)
 
 
-def run_trial(trial: Trial, checkpoint: Path, verbose: int) -> Outcome:
+def run_trial(trial: Trial, checkpoint: Path, verbose: int, watch: Callable[[Training], None]) -> Outcome:
     """Trains, from ``checkpoint`` if it exists, and evaluates.
+
+    Args:
+        watch: called with the training so far, as it goes on.
 
     Raises:
         common.training.fit.Diverged: the loss is not a number any more.
@@ -134,7 +140,7 @@ def run_trial(trial: Trial, checkpoint: Path, verbose: int) -> Outcome:
     validation = evaluation_batches(
         inputs.train_images[trial.validation], data.train_labels[trial.validation], classes, trial.normalization
     )
-    training = LEARNERS[type(learning)].learn(trial, model, batches, validation, checkpoint, verbose)
+    training = LEARNERS[type(learning)].learn(trial, model, batches, validation, checkpoint, verbose, watch)
     free_memory()
     test = evaluation_batches(inputs.test_images, data.test_labels, classes, trial.normalization)
     logits = model.predict(test, verbose=0).astype(np.float32)
@@ -154,11 +160,13 @@ def run_trial(trial: Trial, checkpoint: Path, verbose: int) -> Outcome:
     return Outcome(model, training, metrics, per_class, softmax(logits, axis=1))
 
 
-def _descend(trial, model, batches, validation, checkpoint, verbose) -> Training:
-    return fit(model, trial.experiment.learning, batches, validation, checkpoint, verbose)
+def _descend(trial, model, batches, validation, checkpoint, verbose, watch) -> Training:
+    if not checkpoint.exists():
+        _take_initial_weights(trial, model)
+    return fit(model, trial.experiment.learning, batches, validation, checkpoint, verbose, watch=watch)
 
 
-def _fine_tune(trial, model, batches, validation, checkpoint, verbose) -> Training:
+def _fine_tune(trial, model, batches, validation, checkpoint, verbose, watch) -> Training:
     learning = trial.experiment.learning
     trial.data.train_images.verify()
     trial.data.test_images.verify()
@@ -170,24 +178,39 @@ def _fine_tune(trial, model, batches, validation, checkpoint, verbose) -> Traini
             pooled = trial.features("pooled").train_images[trial.training]
             kernel, bias, _ = linear.fit_classifier(HEAD_OF_FEATURES, np.asarray(pooled), batches.labels, trial.seed)
             model.layers[-1].set_weights([kernel, bias])
+        _take_initial_weights(trial, model)
     features.feature_extractor.cache_clear()  # the training needs the memory of both
     read_weights.cache_clear()
     # Several forward passes of a backbone beside each other would take gigabytes: one step an execution.
     phases = fine_tuning.phases(learning)
-    return fit(
-        model, learning, batches, validation, checkpoint, verbose, phases, steps_per_execution=1, trim_memory=True
+    return fit(model, learning, batches, validation, checkpoint, verbose, phases, 1, trim_memory=True, watch=watch)
+
+
+def _fit_classifier(trial, model, batches, validation, checkpoint, verbose, watch) -> Training:
+    training = linear.fit(model, trial.experiment.learning, batches, validation)
+    watch(training)
+    return training
+
+
+def _take_initial_weights(trial: Trial, model: keras.Model) -> None:
+    if trial.initial_weights is None:
+        return
+    taken, left = initial.take_weights(model, trial.initial_weights.model)
+    names = f"all but {', '.join(left)}" if len(left) < len(taken) else ", ".join(taken)
+    print(
+        f"begins with the weights of {trial.initial_weights.run} in {len(taken)} of {len(taken) + len(left)} layers"
+        + (f": {names}" if left else ""),
+        flush=True,
     )
-
-
-def _fit_classifier(trial, model, batches, validation, checkpoint, verbose) -> Training:
-    return linear.fit(model, trial.experiment.learning, batches, validation)
 
 
 @dataclass(frozen=True)
 class Learner:
     """How a kind of learning is carried out: a function, and the modules that decide what comes out of it."""
 
-    learn: Callable[[Trial, keras.Model, TrainingBatches, tf.data.Dataset, Path, int], Training]
+    learn: Callable[
+        [Trial, keras.Model, TrainingBatches, tf.data.Dataset, Path, int, Callable[[Training], None]], Training
+    ]
     modules: tuple[str, ...]
 
 
@@ -198,7 +221,7 @@ LEARNERS: dict[type, Learner] = {
 }
 
 
-def code_of(experiment: Experiment, dataset: DataSet) -> dict[str, str]:
+def code_of(experiment: Experiment, dataset: DataSet, initial_weights: InitialWeights | None = None) -> dict[str, str]:
     """The fingerprint of the code that decides the experiment's result, by file (``common.fingerprint``)."""
     learning = experiment.learning
     of_features = ("common.transfer.features",) if experiment.features else ()
@@ -210,6 +233,7 @@ def code_of(experiment: Experiment, dataset: DataSet) -> dict[str, str]:
             *LEARNERS[type(learning)].modules,
             *of_features,
             *of_head,
+            *(["common.transfer.initial"] if initial_weights else []),
             "common.datasets.loading",
             "common.models.build",
             "common.pipeline",

@@ -29,6 +29,7 @@ FLOORS = (
         "common.tensorflow_setup",
         "common.environment",
         "common.fingerprint",
+        "common.start",
     ),
     ("common.errors",),
 )

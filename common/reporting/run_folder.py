@@ -18,7 +18,7 @@ from typing import Any
 from common.errors import UserError
 from common.files import locked, write_json
 
-CHECKPOINT = ".checkpoint"  # in a run's folder until the run is finished: what training resumes from
+CHECKPOINT = ".checkpoint"  # what training resumes from, also for more epochs than the run had
 SHOWN_DIFFERENCES = 4
 HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 BEFORE_FINGERPRINTS = "before fingerprints"  # in place of the code's fingerprint, in runs older than it
@@ -151,19 +151,27 @@ class RunFolder:
                 f"{self.path} holds {state} run that differs: {_list_differences(found, config)}. "
                 "Keep it and give another --output, or train it again in its place with --force"
             )
-        if not self.path.exists():
-            return None
-        (self.path / CHECKPOINT).unlink(missing_ok=True)  # a kill just after the rename leaves it
-        return read_run(self.path)
+        return read_run(self.path) if self.path.exists() else None
 
-    def begin(self, config: dict) -> None:
-        """Makes the partial folder, or keeps the one of the same configuration that an interrupted run left."""
+    def has_begun(self, config: dict) -> bool:
+        """Whether an interrupted run of this configuration has left a partial folder."""
+        return _read_config(self.partial) == config
+
+    def begin(self, config: dict, source: "RunFolder | None" = None) -> None:
+        """Makes the partial folder, or keeps the one of the same configuration that an interrupted run left.
+
+        Args:
+            source: the finished run whose training goes on.
+        """
+        if self.has_begun(config):
+            return
         if self.partial.exists():
-            if _read_config(self.partial) == config:
-                return
             self.discard()
         self.partial.mkdir()
-        write_json(self.partial / "config.json", config)
+        if source:
+            for name in (CHECKPOINT, "environment.json"):
+                shutil.copyfile(source.path / name, self.partial / name)
+        write_json(self.partial / "config.json", config)  # last: a kill before it leaves nothing that counts
 
     def add_environment(self, row: dict) -> None:
         """Writes down a process that works on the run from now on."""
@@ -182,7 +190,6 @@ class RunFolder:
         if self.path.exists():
             os.rename(self.path, old)
         os.rename(self.partial, self.path)
-        (self.path / CHECKPOINT).unlink(missing_ok=True)  # not before the rename: until then a killed run needs it
         shutil.rmtree(old, ignore_errors=True)
         return read_run(self.path)
 

@@ -98,6 +98,7 @@ def fit(
     phases: Sequence[Phase] = (),
     steps_per_execution: int = STEPS_PER_EXECUTION,
     trim_memory: bool = False,
+    watch: Callable[[Training], None] = lambda training: None,
 ) -> Training:
     """Trains a model to the end, from the last finished epoch in ``checkpoint``.
 
@@ -110,6 +111,7 @@ def fit(
         phases: one after the other, of ``learning.epochs`` together; none: one phase.
         steps_per_execution: steps between two returns to Python.
         trim_memory: give freed memory back after each epoch, which takes small networks a tenth of their time.
+        watch: called with the training so far, as it resumes and after each epoch.
 
     Raises:
         Diverged: the loss is not a number any more.
@@ -140,6 +142,8 @@ def fit(
         training, best_weights = checkpoints.restore(model, checkpoint, keep_best)
         if verbose:
             print(f"resumes after epoch {finished}", flush=True)
+        _warn_of_a_jump(learning, training.history[-1]["learning_rate"], _learning_rate(model))
+        watch(training)
 
     while len(training.history) < learning.epochs and not is_exhausted(training.history, learning.patience):
         epoch = len(training.history)
@@ -161,15 +165,29 @@ def fit(
         row = {key: logs[key][-1] for key in ("loss", "accuracy", "val_loss", "val_accuracy")}
         if not all(math.isfinite(value) for value in row.values()):
             raise Diverged(f"the loss is not a number any more in epoch {epoch + 1}; try a lower --learning-rate")
-        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-        training.history.append({"epoch": epoch + 1, **row, "learning_rate": rate})
+        training.history.append({"epoch": epoch + 1, **row, "learning_rate": _learning_rate(model)})
         if keep_best and best_epoch(training.history) == epoch + 1:
             best_weights = model.get_weights()
         checkpoints.save(model, training, best_weights, checkpoint)
+        watch(training)
 
     if keep_best:
         model.set_weights(best_weights)
     return training
+
+
+def _learning_rate(model: keras.Model) -> float:
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
+def _warn_of_a_jump(learning: GradientDescent, before: float, now: float) -> None:
+    """Says that a run which goes on for more epochs than were planned is not the run that they all at once give."""
+    if not math.isclose(before, now, rel_tol=1e-5):
+        print(
+            f"warning: the learning rate jumps from {before:.3g} to {now:.3g}, for the schedule {learning.schedule} is "
+            f"laid over all {learning.epochs} epochs; this is not the run that --epochs {learning.epochs} gives",
+            file=sys.stderr,
+        )
 
 
 def free_memory() -> None:

@@ -65,6 +65,24 @@ def test_an_unfinished_run_is_kept_for_its_own_settings_only(folder):
         assert not folder.checkpoint.exists()
 
 
+def test_a_run_that_goes_on_begins_with_the_training_of_the_other(folder, tmp_path):
+    source = RunFolder(tmp_path, "synthetic", "script", "other", 0)
+    with source.locked(), folder.locked():
+        source.begin(CONFIG)
+        source.add_environment({"first_epoch": 1})
+        source.checkpoint.write_bytes(b"checkpoint")
+        source.partial.rename(source.path)
+        folder.begin(CONFIG, source)
+        assert folder.has_begun(CONFIG) and not folder.has_begun({})
+        assert folder.checkpoint.read_bytes() == b"checkpoint"
+        folder.add_environment({"first_epoch": 3})
+        assert read_json(folder.partial / "environment.json") == [{"first_epoch": 1}, {"first_epoch": 3}]
+        assert read_json(source.path / "environment.json") == [{"first_epoch": 1}]
+        folder.checkpoint.write_bytes(b"of the next epoch")
+        folder.begin(CONFIG, source)
+        assert folder.checkpoint.read_bytes() == b"of the next epoch"
+
+
 def test_each_process_that_works_on_a_run_adds_a_row(folder):
     with folder.locked():
         folder.begin(CONFIG)
