@@ -143,13 +143,14 @@ def _configure(selection: Selection) -> "RunOptions":
     if hint := tensorflow_setup.unused_gpu() if device == "CPU" else None:
         print(hint, flush=True)
     from common.run import RunOptions
+    from common.transfer.weights import without_network
 
     gc.freeze()  # modules stay; collections, several a run, need not look through them again
     return RunOptions(
         output=selection.output,
         precision=selection.precision,
         data_options=selection.data_options,
-        weights=selection.weights,
+        weights=without_network(selection.weights) if selection.data_folder.offline else selection.weights,
         device=device,
         threads=selection.threads or tensorflow_setup.available_threads(),
         force=selection.force and selection.engine is None,  # else its own process has trained it again
