@@ -101,7 +101,7 @@ def parse_weights(text: str) -> str:
 
 WEIGHTS = Flag(
     "weights",
-    "ResNet50's: imagenet (downloaded by Keras), a .weights.h5 file, or none",
+    "ResNet50's: imagenet (downloaded by Keras), a .h5 file of it without its output layer, or none",
     default="imagenet",
     parse=parse_weights,
     in_name=lambda weights: weights if weights == "none" else None,

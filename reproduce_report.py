@@ -171,7 +171,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--epochs", type=number, metavar="N", help="at most N epochs a run")
     add("--limit", type=number, metavar="N", help="at most N training images a class")
     add("--classes", metavar="A-B or A,B,...", help="labels to use, in the exercises on small images")
-    add("--weights", metavar="VALUE", help="ResNet50's: imagenet, a .weights.h5 file, or none (default: imagenet)")
+    add("--weights", metavar="VALUE", help="ResNet50's: imagenet, a .h5 file, or none (default: imagenet)")
     add("--precision", choices=PRECISIONS, help="mixed precision (default: float32)")
     add = parser.add_argument_group("how it is carried out").add_argument
     cli.add_engine_flags(add, "1, on synthetic data as many as there are cores")

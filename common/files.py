@@ -1,5 +1,6 @@
 """Files and folders that are whole or not there, each made by one process at a time."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -7,6 +8,7 @@ import os
 import re
 import shutil
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +39,24 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made first. Tried: permissions alone do not say it everywhere.
+
+    Raises:
+        OSError: something else is wrong, such as a full disk.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except PermissionError:
+        return False
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            return False
+        raise
+    return True
 
 
 def write_json(path: Path, value) -> None:
@@ -128,7 +148,7 @@ def extract(
                 raise tarfile.TarError(f"no {prefix}/{missing[0] if missing else ''} in it")
             finish(temporary)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
-        raise UserError(f"{archive} is not whole ({error}); delete it, it is downloaded again") from error
+        raise UserError(f"{archive} is not whole ({error}); put a whole one in its place") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -14,7 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # What these say is in a run's configuration, or decides no result: values, texts, files, the process.
 WITHOUT_CONSEQUENCE = frozenset(
     f"common.{name}"
-    for name in ("datasets.download", "environment", "errors", "experiment", "files", "fingerprint", "tensorflow_setup")
+    for name in (
+        "datasets.archives",
+        "datasets.download",
+        "environment",
+        "errors",
+        "experiment",
+        "files",
+        "fingerprint",
+        "tensorflow_setup",
+    )
 )
 
 

@@ -88,9 +88,7 @@ def run(
             it now, or there is nothing to go on from.
     """
     this = _trial(experiment, dataset, data, seed, options)
-    config = _config(script, name, this, dataset, continued)
-    if not options.deterministic:
-        config["deterministic"] = False
+    config = _config(script, name, this, dataset, options.deterministic, continued)
     folder = RunFolder(options.output, dataset.name, script, name, seed)
     with folder.locked(wait=options.wait):
         finished = None if options.force else folder.finished(config)
@@ -193,7 +191,14 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
     return folder.publish()
 
 
-def _config(script: str, name: str, this: trial.Trial, dataset: DataSet, continued: Continued | None = None) -> dict:
+def _config(
+    script: str,
+    name: str,
+    this: trial.Trial,
+    dataset: DataSet,
+    deterministic: bool,
+    continued: Continued | None,
+) -> dict:
     """Everything that decides the result, in the types that JSON gives back."""
     experiment, data, weights = this.experiment, this.data, this.initial_weights
     uses_backbone = experiment.features is not None or experiment.network == fine_tuning.BACKBONE
@@ -218,6 +223,7 @@ def _config(script: str, name: str, this: trial.Trial, dataset: DataSet, continu
         "backbone": {"weights_sha256": weights_sha256(this.weights)} if uses_backbone else None,
         **({"initial_weights": {"run": weights.run, "sha256": weights.sha256}} if weights else {}),
         **({"continued": asdict(continued)} if continued else {}),
+        **({} if deterministic else {"deterministic": False}),
         "code": trial.code_of(experiment, dataset, weights),
     }
 

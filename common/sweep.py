@@ -155,6 +155,7 @@ def _configure(selection: Selection) -> "RunOptions":
     """TensorFlow for this process, and what all runs share."""
     device = tensorflow_setup.configure(selection.threads, selection.deterministic)
     from common.run import RunOptions
+    from common.transfer.weights import without_network
 
     gc.freeze()  # modules stay; collections, several a run, need not look through them again
     return RunOptions(
@@ -162,7 +163,7 @@ def _configure(selection: Selection) -> "RunOptions":
         precision=selection.precision,
         deterministic=selection.deterministic,
         data_options=selection.data_options,
-        weights=selection.weights,
+        weights=without_network(selection.weights) if selection.data_folder.offline else selection.weights,
         initial_weights=selection.initial_weights,
         device=device,
         threads=selection.threads or tensorflow_setup.available_threads(),

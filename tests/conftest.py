@@ -1,14 +1,17 @@
 """What the tests share: real scripts in processes of their own, small real files, the real data if it is there."""
 
+import ctypes
 import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import matplotlib.font_manager  # noqa: F401  (its first import on a machine says so on stderr)
 import numpy as np
 import pytest
 
@@ -17,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from common import tensorflow_setup  # noqa: E402
 from common.datasets import synthetic, synthetic_birds  # noqa: E402
+from common.datasets.image_data import DataFolder  # noqa: E402
 
 tensorflow_setup.configure()
 
@@ -117,6 +121,22 @@ def visible_files(folder: Path) -> list[str]:
     """All files below a folder but hidden ones (locks, unfinished runs), as sorted relative paths."""
     relative = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(path.as_posix() for path in relative if not any(part.startswith(".") for part in path.parts))
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Times of change and bytes of everything below a folder, hidden or not, and of the folder itself."""
+    paths = (folder, *folder.rglob("*"))
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in paths
+    }
+
+
+def pack(archive: Path, folder: Path, prefix: str) -> None:
+    """A compressed tar archive with the files of a folder below a prefix."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        tar.add(folder, prefix)
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -234,10 +254,82 @@ def cifar100_dir(synthetic_data, tmp_path) -> Path:
     return folder.parent
 
 
+@pytest.fixture
+def cifar10_dir(synthetic_data, tmp_path) -> Path:
+    """A data folder with a small CIFAR-10 in the official format: synthetic images, 5 × 2 + 2 a class."""
+    data, folder = synthetic_data, tmp_path / "ten" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for number, name in enumerate((*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch")):
+        kept = np.concatenate([np.flatnonzero(data.train_labels == c)[2 * number : 2 * number + 2] for c in range(10)])
+        content = {
+            "data": data.train_images.values[kept].transpose(0, 3, 1, 2).reshape(20, 3072).copy(),
+            "labels": data.train_labels[kept].tolist(),
+            "batch_label": f"training batch {number + 1} of 5" if number < 5 else "testing batch 1 of 1",
+        }
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    names = {"label_names": [f"class {label}" for label in range(10)], "num_vis": 3072}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
+    return folder.parent
+
+
+def obey_permissions() -> None:
+    """Before root's process becomes another: takes the right from it that no permission stops it (Linux)."""
+    drop_from_bounding_set, override_permissions = 24, 1  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE: prctl(2), capabilities(7)
+    if ctypes.CDLL(None).prctl(drop_from_bounding_set, override_permissions, 0, 0, 0):
+        raise OSError("root cannot give up its rights here")
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A function that takes the right to write from a folder, and options for the processes that then obey it."""
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    locked = []
+
+    def lock(folder: Path) -> dict:
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        locked.append(folder)
+        return {"preexec_fn": obey_permissions} if is_root else {}
+
+    yield lock
+    for folder in locked:
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Refuses whatever it is asked for, and keeps it in ``server.asked``."""
+
+    def refuse(self):
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        self.send_error(407, "Proxy Authentication Required")
+
+    do_GET = do_CONNECT = refuse
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def proxy():
+    """A proxy that refuses: ``asked`` is what was asked of it, ``environment`` leads processes to it."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.asked = []  # type: ignore[attr-defined]
+    address = f"http://127.0.0.1:{server.server_port}"
+    names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+    kept = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+    server.environment = kept | dict.fromkeys(names, address)  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture(scope="session")
 def drawn_birds(tmp_path_factory) -> Path:
     """The folder of all synthetic birds: 20 species, 4 + 4 files each, in the form of CUB-200."""
-    return synthetic_birds.find(tmp_path_factory.mktemp("birds"))
+    home = tmp_path_factory.mktemp("birds")
+    return synthetic_birds.find(DataFolder(home, home))
 
 
 @pytest.fixture

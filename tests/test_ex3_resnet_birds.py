@@ -1,7 +1,5 @@
 """Exercise 3, the real script, on small drawn birds."""
 
-import os
-
 import pytest
 from conftest import (
     BIRDS,
@@ -16,6 +14,9 @@ from conftest import (
     script_process,
     visible_files,
 )
+
+from common.datasets import synthetic_birds
+from common.datasets.image_data import DataFolder
 
 RUNS = "synthetic/ex3_resnet_birds"
 
@@ -104,18 +105,34 @@ def test_an_extraction_killed_at_any_moment_resumes_to_the_same_bytes(quick, tmp
     assert_same_run(whole / run, killed / run)
 
 
+def test_beside_a_data_folder_that_cannot_be_written_all_goes_below_output(read_only, tmp_path):
+    data, output = tmp_path / "data", tmp_path / "results"
+    data.mkdir()
+    options = read_only(data)
+    result = run_script(EX3, *BIRDS, "--variant", "svm", "--data-dir", data, "--output", output, **options)
+    assert_done(result)
+    line = f"{data} cannot be written: synthetic_birds goes to {output / 'data'}\n"
+    assert result.stdout.startswith(line)
+    (run,) = (output / RUNS).glob("svm,*/seed-0")
+    assert_whole_run_of_the_birds(run)
+    assert [*data.iterdir()] == []
+    found = synthetic_birds.find(DataFolder(data, output / "data"))
+    assert found == output / "data/synthetic_birds"  # which the next command takes
+
+
 def test_bad_weights_are_one_line_and_leave_nothing(quick, tmp_path):
     (tmp_path / "bad.weights.h5").write_text("nothing")
     flags = ("--variant", "linear", "--output", tmp_path / "results")
-    assert_error(run_script(EX3, *quick, *flags, "--weights", tmp_path / "bad.weights.h5"), "does not fit ResNet50")
+    assert_error(run_script(EX3, *quick, *flags, "--weights", tmp_path / "bad.weights.h5"), "is not an HDF5 file")
     assert visible_files(tmp_path) == ["bad.weights.h5"]
 
 
 @pytest.mark.slow
-def test_no_birds_and_no_network_names_three_ways_out(tmp_path):
-    environment = {**os.environ, "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
-    result = run_script(EX3, "--data-dir", tmp_path / "data", "--output", tmp_path / "results", env=environment)
-    assert_error(result, "Put images.tgz and lists.tgz into", "https_proxy", "--dataset synthetic --weights none")
+def test_no_birds_and_a_proxy_that_refuses_says_the_addresses_and_the_folder(proxy, tmp_path):
+    flags = ("--data-dir", tmp_path / "data", "--output", tmp_path / "results")
+    result = run_script(EX3, *flags, env=proxy.environment)
+    put = f"Put images.tgz and lists.tgz into {tmp_path / 'data'} (from https://"
+    assert_error(result, "407", put, " and https://", "https_proxy", "use --dataset synthetic --weights none")
     assert visible_files(tmp_path) == []
 
 

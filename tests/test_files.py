@@ -79,6 +79,18 @@ def test_a_lock_is_free_again_after_an_error(tmp_path):
         pass
 
 
+def test_whether_a_folder_can_be_written_is_tried_and_leaves_nothing(read_only, tmp_path):
+    (tmp_path / "closed").mkdir()
+    code = """
+from pathlib import Path
+from common.files import is_writable
+print([is_writable(Path({!r}) / name) for name in ("open", "closed", "closed/within")])
+"""
+    result = run_code(code.format(str(tmp_path)), **read_only(tmp_path / "closed"))
+    assert result.stdout == "[True, False, False]\n", result.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["closed", "open"]
+
+
 def test_checksums_are_sha256(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256_of(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -3,12 +3,12 @@
 A new data set is a file that makes a ``DataSet`` and its name here.
 """
 
-from common.datasets.cifar100 import CIFAR100
+from common.datasets.cifar import CIFAR10, CIFAR100
 from common.datasets.cub200 import CUB200
 from common.datasets.synthetic import SYNTHETIC
 from common.datasets.synthetic_birds import SYNTHETIC_BIRDS
 
 DATASETS = {
-    "small images": (CIFAR100, SYNTHETIC),
+    "small images": (CIFAR100, CIFAR10, SYNTHETIC),
     "photographs": (CUB200, SYNTHETIC_BIRDS),
 }

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.datasets.download import download
+from common.datasets.archives import SOURCE, Archive, Source, remedy
 from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.datasets.image_files import ImageFiles, size_flags
 from common.errors import UserError
@@ -14,51 +14,62 @@ from common.files import extract, make_once, sha256_of, write_json
 
 FOLDER = "CUB_200_2010"
 FOLDERS = ("images", "lists")
-SOURCE = ".source.json"  # in a folder that the suite extracted: the archive's checksum, and the content's
 COUNTS = (3000, 3033)  # images in the official lists, to train and to test
 # The data set's own site is gone; these are the copies that tensorflow_datasets names.
 DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 ARCHIVES = {
-    "images": (
+    "images": Archive(
         "images.tgz",
         DRIVE.format("1GDr1OkoXdhaXWGA8S3MAq3a522Tak-nx"),
         "2a6d2246bbb9778ca03aa94e2e683ccb4f8821a36b7f235c0822e659d60a803e",
     ),
-    "lists": (
+    "lists": Archive(
         "lists.tgz",
         DRIVE.format("1vZuZPqha0JjmwkdaS_XtYryE3Jf5Q1AC"),
         "aeacbd5e3539ae84ea726e8a266a9a119c18f055cd80f3836d5eb4500b005428",
     ),
 }
+SOURCES = Source(
+    "CUB-200",
+    [ARCHIVES[name] for name in FOLDERS],
+    f"a folder with images/ and lists/, one that holds {FOLDER}/ with both, or one that holds images.tgz and lists.tgz",
+    "--dataset synthetic --weights none",
+)
 
 
-def find(data_dir: Path) -> Path:
-    """The folder with ``images/`` and ``lists/``: ``CUB_200_2010/`` in the data folder, or the data folder itself.
+def find(folder: DataFolder) -> Path:
+    """The folder with ``images/`` and ``lists/``: the data folder itself, or in it ``CUB_200_2010/``, nested or not.
 
-    What is missing is extracted from ``images.tgz`` and ``lists.tgz`` there, or downloaded first.
+    Where neither is there, ``images.tgz`` and ``lists.tgz`` of the data folder are extracted, or downloaded first.
 
     Raises:
-        UserError: no data and no download, or an archive that is damaged or reaches out of its folder.
+        UserError: one of the two that is the user's own, no data and no download, or an archive that is damaged or
+            reaches out of its folder.
     """
-    for folder in (data_dir / FOLDER, data_dir):
-        if all((folder / name).is_dir() for name in FOLDERS):
-            return folder
-    folder = data_dir / FOLDER
+    usual = folder.path / FOLDER
+    places = [usual, folder.path, usual / FOLDER, folder.spare / FOLDER]
+    held = {place: [name for name in FOLDERS if (place / name).is_dir()] for place in places}
+    for place in places:
+        if len(held[place]) == len(FOLDERS):
+            return place
+    for place in places:
+        if held[place] and not (place / held[place][0] / SOURCE).is_file():
+            lacking = next(name for name in FOLDERS if name not in held[place])
+            raise SOURCES.incomplete(place, f"holds {held[place][0]}/ and no {lacking}/")
+    home = SOURCES.home(folder, [ARCHIVES[name] for name in FOLDERS if name not in held[usual]])
     for name in FOLDERS:
-        make_once(folder / name, lambda name=name: _get(data_dir, name, folder / name))
-    return folder
+        make_once(home / FOLDER / name, lambda name=name: _get(folder, home, name))
+    return home / FOLDER
 
 
-def _get(data_dir: Path, name: str, folder: Path) -> None:
-    archive, url, sha256 = ARCHIVES[name]
-    if not (data_dir / archive).is_file():
-        _fetch(data_dir / archive, url, sha256)
+def _get(folder: DataFolder, home: Path, name: str) -> None:
+    archive = SOURCES.fetch(ARCHIVES[name], folder, home)
 
     def write_source(extracted: Path) -> None:
-        source = {"archive_sha256": sha256_of(data_dir / archive), "content_sha256": _content_sha256(extracted)}
+        source = {"archive_sha256": sha256_of(archive), "content_sha256": _content_sha256(extracted)}
         write_json(extracted / SOURCE, source)
 
-    extract(data_dir / archive, name, folder, finish=write_source)
+    extract(archive, name, home / FOLDER / name, finish=write_source)
 
 
 def _content_sha256(folder: Path) -> str:
@@ -75,7 +86,7 @@ def _is_official(folder: Path, name: str) -> bool:
         source = json.loads((folder / SOURCE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return source == {"archive_sha256": ARCHIVES[name][2], "content_sha256": _content_sha256(folder)}
+    return source == {"archive_sha256": ARCHIVES[name].sha256, "content_sha256": _content_sha256(folder)}
 
 
 def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
@@ -126,7 +137,7 @@ def _read_list(folder: Path, name: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; delete {folder} to have it extracted or downloaded again") from None
+        raise UserError(f"{path} is missing; {remedy(path.parent)}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a text file ({error}); get the data again") from error
     paths = [line.strip() for line in lines]
@@ -138,18 +149,8 @@ def _read_list(folder: Path, name: str) -> list[str]:
     return paths
 
 
-def _fetch(archive: Path, url: str, sha256: str) -> None:
-    try:
-        download(url, archive, sha256)
-    except UserError as error:
-        raise UserError(
-            f"no CUB-200: {error}. Put images.tgz and lists.tgz into {archive.parent}, "
-            "or check the proxy (https_proxy), or use --dataset synthetic --weights none"
-        ) from error
-
-
 def _load(folder: DataFolder, classes, options) -> ImageData:
-    return read(find(folder.path), "cub200", options["image_size"], options["resize"])
+    return read(find(folder), "cub200", options["image_size"], options["resize"])
 
 
 def _why_not_comparable(data: ImageData, options) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets import cub200
+from common.datasets.archives import writable_home
 from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.datasets.image_files import size_flags
 from common.files import atomic_folder, make_once
@@ -30,16 +31,19 @@ PLUMAGES = {  # body, wing, head
 }
 
 
-def find(data_dir: Path) -> Path:
+def find(folder: DataFolder) -> Path:
     """``synthetic_birds/`` in the data folder, drawn first if it is not there; the same files every time."""
-    folder = data_dir / FOLDER
+    for home in (folder.path, folder.spare):
+        if (home / FOLDER).is_dir():
+            return home / FOLDER
+    target = writable_home(folder, FOLDER) / FOLDER
 
     def draw():
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(target) as temporary:
             _write(temporary)
 
-    make_once(folder, draw)
-    return folder
+    make_once(target, draw)
+    return target
 
 
 def _write(folder: Path) -> None:
@@ -107,7 +111,7 @@ def _draw(random: np.random.Generator, silhouette, plumage) -> bytes:
 
 
 def _load(folder: DataFolder, classes, options) -> ImageData:
-    return cub200.read(find(folder.path), "synthetic", options["image_size"], options["resize"])
+    return cub200.read(find(folder), "synthetic", options["image_size"], options["resize"])
 
 
 SYNTHETIC_BIRDS = DataSet(

@@ -5,7 +5,7 @@ import tarfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import read_json, visible_files
+from conftest import EX3, assert_error, contents, read_json, run_code, run_script, visible_files
 from PIL import Image
 
 from common.datasets import cub200, loading
@@ -18,8 +18,9 @@ SPECIES = tuple(range(20))
 AS_REPORTED = {"image_size": 224, "resize": "squash"}
 
 
-def load(data_dir, size=32, resize="squash", classes=SPECIES, limit=None):
-    return loading.load(CUB200, DataFolder(data_dir, data_dir), classes, limit, {"image_size": size, "resize": resize})
+def load(data_dir, size=32, resize="squash", classes=SPECIES, limit=None, **folder):
+    data_folder = DataFolder(data_dir, **{"spare": data_dir, **folder})
+    return loading.load(CUB200, data_folder, classes, limit, {"image_size": size, "resize": resize})
 
 
 def lists(birds_dir, part):
@@ -59,8 +60,76 @@ def test_classes_that_a_smaller_data_set_does_not_have_are_refused(birds_dir):
         load(birds_dir, classes=(0, 20))
 
 
-def test_the_folders_may_lie_straight_in_the_data_folder(birds_dir):
-    assert load(birds_dir / "CUB_200_2010").sha256 == load(birds_dir).sha256
+@pytest.mark.parametrize("layout", ["CUB_200_2010", "", "CUB_200_2010/CUB_200_2010"])
+def test_folders_that_people_have_are_read_and_left_alone(birds_dir, tmp_path, layout):
+    mine = tmp_path / "mine"
+    shutil.copytree(birds_dir / "CUB_200_2010", mine / layout)
+    before = contents(mine)
+    assert load(mine, spare=tmp_path / "spare").sha256 == load(birds_dir).sha256
+    assert contents(mine) == before
+    assert not (tmp_path / "spare").exists()
+
+
+@pytest.mark.parametrize("straight", [False, True])
+@pytest.mark.parametrize(("part", "other"), [("images", "lists"), ("lists", "images")])
+def test_one_of_the_two_folders_is_an_error_and_left_alone(birds_dir, tmp_path, part, other, straight):
+    """Also beside the archives: what they hold need not belong to one's own images, cropped say."""
+    mine = pack(birds_dir, tmp_path / "mine")
+    folder = mine if straight else mine / "CUB_200_2010"
+    shutil.copytree(birds_dir / "CUB_200_2010" / part, folder / part)
+    before = contents(mine)
+    with pytest.raises(UserError) as caught:
+        load(mine, spare=tmp_path / "spare")
+    assert f"{folder} holds {part}/ and no {other}/. " in str(caught.value) and "delete" not in str(caught.value)
+    assert "--data-dir takes a folder with images/ and lists/, one that holds CUB_200_2010/" in str(caught.value)
+    assert contents(mine) == before
+    assert not (tmp_path / "spare").exists()
+
+
+def test_what_the_suite_extracted_a_part_of_it_completes(birds_dir, tmp_path):
+    packed = pack(birds_dir, tmp_path / "packed")
+    load(packed)
+    shutil.rmtree(packed / "CUB_200_2010/lists")
+    (packed / "images.tgz").unlink()  # not needed any more
+    assert load(packed, offline=True).sha256 == load(birds_dir).sha256
+
+
+def test_only_what_the_suite_extracted_may_be_deleted(birds_dir, tmp_path):
+    packed = pack(birds_dir, tmp_path / "packed")
+    load(packed)
+    advice = {packed: "delete .*, it is extracted or downloaded again", birds_dir: "get the data again"}
+    for data_dir in advice:
+        lists(data_dir, "train").unlink()
+        with pytest.raises(UserError, match=rf"train\.txt is missing; {advice[data_dir]}"):
+            load(data_dir)
+
+
+def test_offline_asks_nobody_and_says_what_to_put_where(proxy, tmp_path):
+    flags = ("--offline", "--data-dir", tmp_path / "data", "--output", tmp_path / "out")
+    result = run_script(EX3, *flags, env=proxy.environment)
+    urls = " and ".join(archive.url for archive in cub200.ARCHIVES.values())
+    assert_error(result, f"Put images.tgz and lists.tgz into {tmp_path / 'data'} (from {urls})", "--offline")
+    assert proxy.asked == []
+    assert [*tmp_path.iterdir()] == []
+
+
+FIND = """
+from pathlib import Path
+from common.datasets import cub200
+from common.datasets.image_data import DataFolder
+print(cub200.find(DataFolder(Path({!r}), Path({!r}))))
+"""
+
+
+def test_from_a_folder_that_cannot_be_written_the_archives_are_extracted_elsewhere(birds_dir, read_only, tmp_path):
+    mine, spare = pack(birds_dir, tmp_path / "mine"), tmp_path / "out" / "data"
+    options, before = read_only(mine), contents(mine)
+    first, second = (run_code(FIND.format(str(mine), str(spare)), **options) for _ in range(2))
+    found = str(spare / "CUB_200_2010")
+    assert first.stdout.splitlines() == [f"{mine} cannot be written: CUB-200 goes to {spare}", found]
+    assert second.stdout.splitlines() == [found]
+    assert load(spare).sha256 == load(birds_dir).sha256
+    assert contents(mine) == before
 
 
 def test_a_listed_file_that_is_missing_is_named(birds_dir):
@@ -99,19 +168,19 @@ def test_an_image_that_does_not_decode_is_named(birds_dir):
         data.train_images.verify()
 
 
-def pack(birds_dir, target, extra=None):
+def pack(birds_dir, target, extra=None, prefix=""):
     target.mkdir()
     for part in cub200.FOLDERS:
         with tarfile.open(target / f"{part}.tgz", "w:gz") as tar:
-            tar.add(birds_dir / "CUB_200_2010" / part, part)
+            tar.add(birds_dir / "CUB_200_2010" / part, f"{prefix}{part}")
             if extra is not None and part == "images":
                 tar.addfile(extra, io.BytesIO(b"x" * extra.size))
     return target
 
 
-@pytest.mark.parametrize("needless", ["images/001.Red_wader/._x.jpg", "."])
-def test_the_archives_give_the_same_as_the_folders(birds_dir, tmp_path, needless):
-    packed = pack(birds_dir, tmp_path / "packed", tarfile.TarInfo(needless))
+@pytest.mark.parametrize(("needless", "prefix"), [("images/001.Red_wader/._x.jpg", ""), (".", ""), (".", "./")])
+def test_the_archives_give_the_same_as_the_folders(birds_dir, tmp_path, needless, prefix):
+    packed = pack(birds_dir, tmp_path / "packed", tarfile.TarInfo(needless), prefix)
     assert load(packed).sha256 == load(birds_dir).sha256
     assert visible_files(packed / "CUB_200_2010") == visible_files(birds_dir / "CUB_200_2010")
 
@@ -146,8 +215,8 @@ def official(tmp_path):
         part: [f"001.Bird/{part}_{n}.jpg" for n in range(count)]
         for part, count in zip(("train", "test"), cub200.COUNTS)
     }
-    for name, (archive, *_) in cub200.ARCHIVES.items():
-        with tarfile.open(tmp_path / archive, "w:gz", compresslevel=1) as tar:
+    for name, archive in cub200.ARCHIVES.items():
+        with tarfile.open(tmp_path / archive.name, "w:gz", compresslevel=1) as tar:
             if name == "images":
                 files = {path: b"" for paths in lists.values() for path in paths}
             else:
@@ -156,12 +225,12 @@ def official(tmp_path):
                 member = tarfile.TarInfo(f"{name}/{path}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-    cub200.find(tmp_path)
-    for name, (archive, _, sha256) in cub200.ARCHIVES.items():
+    cub200.find(DataFolder(tmp_path, tmp_path))
+    for name, archive in cub200.ARCHIVES.items():
         path = tmp_path / cub200.FOLDER / name / cub200.SOURCE
         source = read_json(path)
-        assert source["archive_sha256"] == sha256_of(tmp_path / archive)
-        write_json(path, {**source, "archive_sha256": sha256})
+        assert source["archive_sha256"] == sha256_of(tmp_path / archive.name)
+        write_json(path, {**source, "archive_sha256": archive.sha256})
     return tmp_path
 
 
@@ -197,15 +266,6 @@ def test_what_changed_since_the_official_archives_were_extracted_is_not_comparab
     else:
         (folder / "images" / cub200.SOURCE).unlink()
     assert why_not(official) == "images or lists not from the official archives"
-
-
-def test_folders_that_were_there_before_are_never_taken_for_the_archives_content(birds_dir, tmp_path):
-    """One's own images, cropped say, beside the official archives, of which only the lists were extracted."""
-    packed = pack(birds_dir, tmp_path / "packed")
-    shutil.copytree(birds_dir / "CUB_200_2010/images", packed / "CUB_200_2010/images")
-    load(packed, 224)
-    assert not (packed / "CUB_200_2010/images" / cub200.SOURCE).exists()
-    assert (packed / "CUB_200_2010/lists" / cub200.SOURCE).exists()
 
 
 def test_the_real_birds(real_data_dir):
