@@ -99,7 +99,9 @@ def run(
                 own = replace(this, experiment=experiment.with_settings(epochs=continued.epochs))
                 source = RunFolder(options.output, dataset.name, script, continued.name, seed)
                 with source.locked(wait=options.wait):
-                    _check_continued(source, _config(script, continued.name, own, dataset), own)
+                    _check_continued(
+                        source, _config(script, continued.name, own, dataset, options.deterministic, None), own
+                    )
                     folder.begin(config, source)
             print(f"{folder.path}: training", flush=True)
             finished = _train(this, folder, options)
