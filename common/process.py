@@ -8,10 +8,7 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-FIRST_YEAR, LAST_YEAR = (
-    1980,
-    2107,
-)  # of a date in an archive (APPNOTE.TXT of PKWARE, 4.4.6)
+FIRST_YEAR, LAST_YEAR = 1980, 2107  # of a date in an archive (APPNOTE.TXT of PKWARE, 4.4.6)
 IGNORED = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # Python's own defaults
 
 
