@@ -59,8 +59,9 @@ def _decode(content: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         pixels = _decode_jpeg(content) if isinstance(image, JpegImageFile) else np.asarray(_rgb(image))
         orientation = None
-        with suppress(Exception):  # damaged EXIF data are as good as none
-            orientation = image.getexif().get(ORIENTATION)
+        if image.format != "TIFF":  # which Pillow turns itself
+            with suppress(Exception):  # damaged EXIF data are as good as none
+                orientation = image.getexif().get(ORIENTATION)
     return np.ascontiguousarray(UPRIGHT[orientation](pixels)) if orientation in UPRIGHT else pixels
 
 
@@ -72,7 +73,7 @@ def _decode_jpeg(content: bytes) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    image.load()  # TIFF's turn themselves upright here, and lose the tag
+    image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # 16-bit grey
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
