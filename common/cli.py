@@ -160,7 +160,8 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
     for dataset in datasets:
         own_flags |= {flag.name: flag for flag in dataset.flags}
     for flag in own_flags.values():
-        defaults = {each.name: _defaults(each, exercise).get(flag.destination) for each in datasets}
+        of_datasets = {each.name: _defaults(each, exercise) for each in datasets}
+        defaults = {name: each[flag.destination] for name, each in of_datasets.items() if flag.destination in each}
         default = to_text(flag.default) if len(set(defaults.values())) == 1 else _join(defaults)
         add(f"--{flag.name}", type=argument(flag.parse), metavar="VALUE", help=f"{flag.sentence} (default: {default})")
 

@@ -1,5 +1,6 @@
 """One run: an experiment with one seed and the folder that it leaves."""
 
+import csv
 import shutil
 import sys
 from collections.abc import Mapping
@@ -186,6 +187,8 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
     )
     np.savez_compressed(folder.partial / "examples.npz", **shown)  # pyright: ignore[reportArgumentType]
     (folder.partial / "layer_table.md").write_text(layer_table(outcome.model), encoding="utf-8")
+    if this.data.train_images.names is not None:
+        _write_split(folder.partial / "split.csv", this)
     write_history(folder.partial / "history.csv", outcome.training.history)
     write_json(folder.partial / "metrics.json", outcome.metrics)
     write_json(folder.partial / "per_class.json", outcome.per_class)
@@ -226,8 +229,24 @@ def _config(
         **({"initial_weights": {"run": weights.run, "sha256": weights.sha256}} if weights else {}),
         **({"continued": asdict(continued)} if continued else {}),
         **({} if deterministic else {"deterministic": False}),
-        "code": trial.code_of(experiment, dataset, weights),
+        "code": trial.code_of(experiment, type(data.train_images), weights),
     }
+
+
+def _write_split(path: Path, this: trial.Trial) -> None:
+    """``split.csv``: the files of the images, their classes, and what the run used them for."""
+    data = this.data
+    parts = {
+        "train": (data.train_images[this.training], data.train_labels[this.training]),
+        "validation": (data.train_images[this.validation], data.train_labels[this.validation]),
+        "test": (data.test_images, data.test_labels),
+    }
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", "class", "split"))
+        for part, (images, labels) in parts.items():
+            names = np.asarray(images.names)
+            writer.writerows((name, data.class_names[label], part) for name, label in zip(names, labels))
 
 
 def _timing(epoch_seconds: list[float], training_images: int) -> dict:

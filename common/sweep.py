@@ -131,9 +131,9 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
 
     _check_continued(selection, todo)
     data = load(selection.dataset, selection.data_folder, selection.classes, selection.limit, selection.data_options)
+    to_train, to_test = (counts.sum() for counts in data.images_per_class())
     found = (
-        f"{data.name}: {len(data.class_names)} classes, {len(data.train_images):,} images to train and validate, "
-        f"{len(data.test_images):,} to test"
+        f"{data.name}: {len(data.class_names)} classes, {to_train:,} images to train and validate, {to_test:,} to test"
     )
     if selection.engine:
         print(f"{found}, {len(todo)} runs", flush=True)

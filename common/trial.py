@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
 
-from common.datasets.image_data import DataSet, ImageData
+from common.datasets.image_data import ImageData
 from common.experiment import PRECISIONS, Experiment, FineTuning, GradientDescent, LinearClassifier
 from common.fingerprint import code_fingerprint
 from common.models import NETWORKS, resnet50
@@ -32,7 +32,8 @@ class Trial:
     """What is trained on what.
 
     Attributes:
-        data: the images, whole; statistics come from the training split alone.
+        source: the images as they were loaded.
+        data: those that the seed trains on and is tested on; statistics come from the training split alone.
         training, validation: int, which of the training images are trained on and which are held out.
         precision: a key of ``common.experiment.PRECISIONS``.
         weights: the backbone's, as ``common.transfer.weights.read_weights`` takes them.
@@ -43,6 +44,7 @@ class Trial:
     """
 
     experiment: Experiment
+    source: ImageData
     data: ImageData
     training: np.ndarray
     validation: np.ndarray
@@ -57,8 +59,8 @@ class Trial:
 
     def features(self, kind: str) -> ImageData:
         """The data with features of the frozen backbone in place of the images."""
-        return features.load(
-            self.data,
+        of_all_seeds = features.load(
+            self.source,
             kind,
             self.features_folder,
             weights=self.weights,
@@ -66,6 +68,7 @@ class Trial:
             quiet=self.quiet,
             data_options=self.data_options,
         )
+        return of_all_seeds.for_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,13 @@ class Outcome:
     probabilities: np.ndarray
 
 
-def make_trial(experiment: Experiment, data: ImageData, seed: int, **options) -> Trial:
+def make_trial(experiment: Experiment, source: ImageData, seed: int, **options) -> Trial:
     """A trial with its split and its normalisation.
 
     Raises:
-        UserError: a class of one training image.
+        UserError: a class of one training image, or an image that cannot be read.
     """
+    data = source.for_seed(seed)
     training, validation = split(data.train_labels, experiment.validation_fraction, seed, data.class_names)
     if experiment.normalize is None:  # features, or a backbone with a preprocessing of its own
         normalization = Normalization.none()
@@ -92,7 +96,7 @@ def make_trial(experiment: Experiment, data: ImageData, seed: int, **options) ->
         normalization = Normalization.of(data.train_images[training])
     else:
         normalization = Normalization.to_unit_range()
-    return Trial(experiment, data, training, validation, normalization, seed, **options)
+    return Trial(experiment, source, data, training, validation, normalization, seed, **options)
 
 
 def build_network(experiment: Experiment, image_shape: tuple[int, ...], classes: int) -> keras.Model:
@@ -221,20 +225,27 @@ LEARNERS: dict[type, Learner] = {
 }
 
 
-def code_of(experiment: Experiment, dataset: DataSet, initial_weights: InitialWeights | None = None) -> dict[str, str]:
-    """The fingerprint of the code that decides the experiment's result, by file (``common.fingerprint``)."""
+def code_of(experiment: Experiment, images: type, initial_weights: InitialWeights | None = None) -> dict[str, str]:
+    """The fingerprint of the code that decides the experiment's result, by file (``common.fingerprint``).
+
+    How the images were found does not count: what was found is in ``ImageData.sha256``.
+
+    Args:
+        images: the class of the images: pixels that are read from files when a batch needs them come from its code.
+        initial_weights: that the run begins with, if they are another's.
+    """
     learning = experiment.learning
     of_features = ("common.transfer.features",) if experiment.features else ()
     of_head = ("common.transfer.linear", "common.transfer.features") if hasattr(learning, "initial_head") else ()
     return code_fingerprint(
         [
             NETWORKS[experiment.network].__module__,
-            dataset.load.__module__,
+            images.__module__,
             *LEARNERS[type(learning)].modules,
             *of_features,
             *of_head,
             *(["common.transfer.initial"] if initial_weights else []),
-            "common.datasets.loading",
+            "common.datasets.image_data",
             "common.models.build",
             "common.pipeline",
             "common.reporting.metrics",

@@ -29,6 +29,8 @@ import ex1_basenet  # noqa: E402
 import ex2_improvements  # noqa: E402
 import ex3_resnet_birds  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
+from common.datasets.image_data import ImageArray  # noqa: E402
+from common.datasets.image_files import ImageFiles  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.experiment import Exercise, Experiment  # noqa: E402
 from common.files import atomic_write  # noqa: E402
@@ -41,6 +43,7 @@ EXERCISES = {
     script.EXERCISE.name: script.EXERCISE
     for script in (ex1_basenet, ex2_improvements, ex3_resnet_birds, bonus_residual)
 }
+IMAGES = {"small images": ImageArray, "photographs": ImageFiles}  # of what is published
 PUBLISHED = ROOT / "published"
 MARKS = re.compile(r"(<!-- (results|comparison|summary): ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -50,14 +53,13 @@ def status(run: Run) -> str:
     experiment = _variants(EXERCISES[run.script]).get(run.variant)
     if experiment is None:
         return publishing.code_status(run, None, None)
-    return publishing.code_status(run, experiment.settings(), _code(run.script, run.variant, run.dataset))
+    return publishing.code_status(run, experiment.settings(), _code(run.script, run.variant))
 
 
 @cache
-def _code(script: str, variant: str, dataset: str) -> dict[str, str]:
+def _code(script: str, variant: str) -> dict[str, str]:
     exercise = EXERCISES[script]
-    of_name = {each.name: each for each in DATASETS[exercise.images]}
-    return code_of(exercise.experiment(variant), of_name[dataset])
+    return code_of(exercise.experiment(variant), IMAGES[exercise.images])
 
 
 def _variants(exercise: Exercise) -> dict[str, Experiment]:

@@ -85,7 +85,7 @@ def test_a_data_set_is_its_file_and_its_name(project, tmp_path):
         "from common.datasets.synthetic import",
         "from common.datasets.noise import NOISE\nfrom common.datasets.synthetic import",
     )
-    edit(registry, "CIFAR10, SYNTHETIC)", "CIFAR10, SYNTHETIC, NOISE)")
+    edit(registry, "SMALL_FOLDER),", "SMALL_FOLDER, NOISE),")
     assert touched(project) == ["common/datasets/__init__.py", "common/datasets/noise.py"]
 
     flags = ("--dataset", "noise", "--noise-seed", 5, "--variant", "adam", "--epochs", 1)

@@ -17,6 +17,11 @@ from conftest import (
     script_process,
 )
 
+from common.datasets.image_data import ImageArray
+from common.datasets.image_files import ImageFiles
+from common.trial import code_of
+from ex3_resnet_birds import EXERCISE
+
 RUN = f"synthetic/ex1_basenet/adam,{QUICK_NAME}/seed-0"
 
 
@@ -124,6 +129,8 @@ def test_a_result_is_shown_after_edits_that_change_nothing_and_refused_after_oth
     edit(project / "common/training/fit.py", "    phase.prepare(model)\n", "    phase.prepare(model)  # a comment\n")
     edit(project / "common/models/resnet9.py", "for filters in (64, 128, 256):", "for filters in (64, 128):")
     edit(project / "common/transfer/linear.py", "FOLDS = 3", "FOLDS = 4")
+    edit(project / "common/datasets/synthetic.py", "SIZE = 32", "SIZE = 16 + 16")  # the pixels themselves are compared
+    edit(project / "common/datasets/loading.py", "max(classes) >=", "1 > 2 or max(classes) >=")
     (project / EX1).write_text((project / EX1).read_text().replace("BaseNet, Adam", "another description"))
     again = run_script(*command, root=project)
     assert_done(again)
@@ -137,6 +144,13 @@ def test_a_result_is_shown_after_edits_that_change_nothing_and_refused_after_oth
     files = "common/augmentation.py and common/models/basenet.py"
     assert_error(refused, f"holds a finished run that differs: its code has changed since, in {files}. ", "--force")
     assert (tmp_path / "results" / RUN / "metrics.json").read_bytes() == metrics
+
+
+def test_what_decodes_files_belongs_to_the_code_of_runs_that_read_them():
+    decoders = {"common/datasets/decoding.py", "common/datasets/image_files.py"}
+    in_files, in_memory = ({*code_of(EXERCISE.experiment("finetune"), kind)} for kind in (ImageFiles, ImageArray))
+    assert in_files - in_memory == decoders
+    assert not [file for file in in_files if file in ("common/datasets/cub200.py", "common/datasets/loading.py")]
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ import numpy as np
 
 from common.experiment import Flag
 
+TEST_FRACTION = 0.2  # of the images of each class, where a data set has no test images of its own
+
 
 class Images(Protocol):
     """Images, or features of them, that come in batches: ``ImageArray``, ``ImageFiles`` or frozen features."""
@@ -18,6 +20,11 @@ class Images(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """(images, height, width, 3), or (images, ...) of features."""
+        ...
+
+    @property
+    def names(self) -> np.ndarray | None:
+        """str (images,), the files they come from, relative to their folder; None if they come from none."""
         ...
 
     def __len__(self) -> int: ...
@@ -52,6 +59,7 @@ class ImageArray:
     """
 
     values: np.ndarray
+    names = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -138,6 +146,52 @@ class ImageData:
             )
         )
         return replace(self, train_images=self.train_images[kept], train_labels=self.train_labels[kept])
+
+    def for_seed(self, seed: int) -> "ImageData":
+        """What a run of this seed trains on and is tested on."""
+        return self
+
+
+@dataclass(frozen=True)
+class UnsplitData(ImageData):
+    """Images without test images of their own: each run's seed draws some, a fifth of each class, at least one.
+
+    Attributes:
+        train_images, train_labels: all images, in an order that no seed changes; ``test_images`` is empty.
+        train_limit: at most as many training images of each class are kept, once the test images are drawn.
+    """
+
+    train_limit: int | None = None
+
+    def images_per_class(self) -> tuple[np.ndarray, np.ndarray]:
+        images = np.bincount(self.train_labels, minlength=len(self.class_names))
+        test = np.array([_test_images(count) for count in images])
+        train = images - test
+        return (train if self.train_limit is None else np.minimum(train, self.train_limit)), test
+
+    def limit(self, images_per_class: int) -> "UnsplitData":
+        return replace(self, train_limit=images_per_class)
+
+    def for_seed(self, seed: int) -> ImageData:
+        random = np.random.default_rng(seed)
+        is_test = np.zeros(len(self.train_labels), bool)
+        for label in range(len(self.class_names)):
+            of_class = random.permutation(np.flatnonzero(self.train_labels == label))
+            is_test[of_class[: _test_images(len(of_class))]] = True
+        data = ImageData(
+            name=self.name,
+            train_images=self.train_images[np.flatnonzero(~is_test)],
+            train_labels=self.train_labels[~is_test],
+            test_images=self.train_images[np.flatnonzero(is_test)],
+            test_labels=self.train_labels[is_test],
+            class_names=self.class_names,
+        )
+        return data if self.train_limit is None else data.limit(self.train_limit)
+
+
+def _test_images(images: int) -> int:
+    """Of the images of a class, how many are drawn to test."""
+    return min(images, max(1, round(TEST_FRACTION * images)))
 
 
 @dataclass(frozen=True)

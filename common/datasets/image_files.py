@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
+from common.datasets.decoding import read_pixels
+from common.datasets.image_data import ImageArray
 from common.experiment import Flag, parse_number
 
 RESIZE = ("squash", "pad", "crop")
@@ -16,7 +22,7 @@ RESIZE = ("squash", "pad", "crop")
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """JPEG files, seen as images (images, size, size, 3); as ``common.datasets.image_data.Images``.
+    """Files of images, seen as images (images, size, size, 3); as ``common.datasets.image_data.Images``.
 
     Attributes:
         folder: what the paths are relative to.
@@ -47,12 +53,18 @@ class ImageFiles:
     def absolute_paths(self) -> list[str]:
         return [str(self.folder / path) for path in self.paths]
 
+    @property
+    def names(self) -> np.ndarray:
+        """The files, relative to their folder."""
+        return self.paths
+
     def sha256(self) -> str:
         """A fingerprint of names and bytes of the files, in hexadecimal."""
         digest = hashlib.sha256()
-        for path in self.paths:
-            digest.update(path.encode())
-            digest.update(hashlib.sha256((self.folder / path).read_bytes()).digest())
+        for name, path in zip(self.paths, self.absolute_paths()):
+            found = os.stat(path)
+            digest.update(name.encode())
+            digest.update(_sha256(path, found.st_size, found.st_mtime_ns))
         return digest.hexdigest()
 
     def content(self) -> bytes:
@@ -65,11 +77,15 @@ class ImageFiles:
     def decode(self, path):
         """The image of one path (a string tensor): float32 (size, size, 3), RGB in 0..255.
 
-        Grey and CMYK files become RGB. Resizing is bilinear, antialiased where it makes smaller.
+        Resizing is bilinear, antialiased where it makes smaller.
+
+        Raises:
+            UserError: as ``common.datasets.decoding.read_pixels``; inside a TensorFlow function ``tf.errors.OpError``.
         """
         import tensorflow as tf
 
-        image = _decode(path)
+        image = tf.numpy_function(_read_pixels, [path], tf.uint8, stateful=False)
+        image = tf.ensure_shape(image, (None, None, 3))
         size = [self.size, self.size]
         if self.resize == "pad":
             image = tf.image.resize_with_pad(image, *size, antialias=True)
@@ -86,31 +102,80 @@ class ImageFiles:
 
         paths = tf.constant(self.absolute_paths())
         image = tf.TensorSpec(self.shape[1:], tf.float32)
-        return lambda chosen: tf.map_fn(self.decode, tf.gather(paths, chosen), fn_output_signature=image)
+        decode = tf.autograph.experimental.do_not_convert(self.decode)  # which would wrap a UserError in its traceback
+        return lambda chosen: tf.map_fn(decode, tf.gather(paths, chosen), fn_output_signature=image)
 
     def verify(self) -> None:
         """Reads every image once.
 
         Raises:
-            UserError: one does not decode; it is named.
+            UserError: one cannot be read; the line names it, the first of several.
         """
-        import tensorflow as tf
+        self._each(lambda path: read_pixels(Path(path)).shape)
 
-        from common.pipeline import PARALLEL_CALLS, without_autotune  # imports TensorFlow
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """All images as uint8 (images, size, size, 3), read when they are first asked for.
 
-        readable = without_autotune(
-            tf.data.Dataset.from_tensor_slices(self.absolute_paths()).map(
-                lambda path: tf.shape(_decode(path)), num_parallel_calls=PARALLEL_CALLS, deterministic=True
-            )
-        )
-        count = 0
-        try:
-            for _ in readable:
-                count += 1
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-            raise UserError(
-                f"{self.folder / self.paths[count]} is not a whole JPEG image; get the data again"
-            ) from error
+        Raises:
+            UserError: one cannot be read; the line names it, the first of several.
+        """
+        images = self._each(lambda path: np.rint(self.decode(path).numpy()).astype(np.uint8))
+        return np.stack(images) if images else np.empty(self.shape, np.uint8)
+
+    def _each(self, function: Callable[[str], Any]) -> list:
+        from common.pipeline import PARALLEL_CALLS  # imports TensorFlow
+
+        with ThreadPoolExecutor(PARALLEL_CALLS) as threads:
+            return list(threads.map(function, self.absolute_paths()))
+
+
+@dataclass(frozen=True)
+class DecodedFiles:
+    """Images of files that are read once, when the first is needed, and then stay in memory; as ``Images``.
+
+    Attributes:
+        files: all of them.
+        chosen: int (images,), which of them these are.
+    """
+
+    files: ImageFiles
+    chosen: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, indices: np.ndarray) -> DecodedFiles:
+        return replace(self, chosen=self.chosen[indices])
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.chosen), *self.files.shape[1:]
+
+    @property
+    def names(self) -> np.ndarray:
+        return self.files.paths[self.chosen]
+
+    @property
+    def values(self) -> np.ndarray:
+        """uint8 (images, size, size, 3)."""
+        return self.files.pixels[self.chosen]
+
+    def joined(self, others: DecodedFiles) -> DecodedFiles:
+        return replace(self, chosen=np.concatenate([self.chosen, others.chosen]))
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.values, dtype)
+
+    def reader(self) -> Callable:
+        return ImageArray(self.values).reader()
+
+    def verify(self) -> None:
+        """Reads them, if that has not been done."""
+        _ = self.files.pixels
+
+    def content(self) -> bytes | memoryview:
+        return ImageArray(self.values).content()
 
 
 def size_flags(default_size: int) -> tuple[Flag, ...]:
@@ -137,7 +202,11 @@ def size_flags(default_size: int) -> tuple[Flag, ...]:
     )
 
 
-def _decode(path):
-    import tensorflow as tf
+def _read_pixels(path) -> np.ndarray:
+    return read_pixels(Path(os.fsdecode(np.asarray(path).item())))
 
-    return tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
+
+@lru_cache(maxsize=1 << 20)
+def _sha256(path: str, size: int, modified: int) -> bytes:
+    """The checksum of a file; read again once its size or time is another."""
+    return hashlib.sha256(Path(path).read_bytes()).digest()

@@ -20,6 +20,7 @@ from common.files import locked, write_json
 
 CHECKPOINT = ".checkpoint"  # what training resumes from, also for more epochs than the run had
 SHOWN_DIFFERENCES = 4
+IN_WORDS = {"dataset.sha256": "it was made from other images"}
 HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 BEFORE_FINGERPRINTS = "before fingerprints"  # in place of the code's fingerprint, in runs older than it
 
@@ -232,4 +233,6 @@ def _differences(found: Any, asked: Any, name: str = "") -> list[str]:
             for key in names
             for phrase in _differences(found.get(key), asked.get(key), f"{name}.{key}" if name else key)
         ]
-    return [] if found == asked else [f"{name} is {json.dumps(found)} there, {json.dumps(asked)} here"]
+    if found == asked:
+        return []
+    return [IN_WORDS.get(name) or f"{name} is {json.dumps(found)} there, {json.dumps(asked)} here"]

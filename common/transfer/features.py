@@ -56,7 +56,7 @@ def load(
         "options": dict(data_options),
         "weights": weights_sha256(weights),
         "precision": precision,
-        "code": code_fingerprint([__name__]),
+        "code": code_fingerprint([__name__, type(images).__module__]),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }
@@ -96,6 +96,7 @@ class FeatureRows:
 
     path: Path
     rows: np.ndarray
+    names = None
 
     def __len__(self) -> int:
         return len(self.rows)

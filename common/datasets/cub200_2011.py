@@ -1,0 +1,129 @@
+"""Caltech-UCSD Birds 200, the release of 2011 (Wah et al. 2011, Caltech CNS-TR-2011-001)."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.datasets.download import download
+from common.datasets.image_data import DataFolder, DataSet, ImageData
+from common.datasets.image_files import ImageFiles, size_flags
+from common.errors import UserError
+from common.files import extract, make_once
+
+FOLDER = "CUB_200_2011"
+LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
+ARCHIVE = "CUB_200_2011.tgz"
+# The address and the checksum that tensorflow_datasets has for caltech_birds2011.
+URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1"
+SHA256 = "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081"
+CLASSES = 200
+
+
+def find(folder: DataFolder) -> Path:
+    """The folder with ``images/`` and the lists: ``CUB_200_2011/`` in the data folder, or the data folder itself.
+
+    Where neither is, ``CUB_200_2011.tgz`` is extracted, or downloaded first: 1.2 GB.
+
+    Raises:
+        UserError: a part of the files, no data and no download, or a damaged archive.
+    """
+    needed = ("images", *LISTS)
+    places = (folder.path / FOLDER, folder.path, folder.spare / FOLDER)
+    for place in places:
+        if all((place / name).exists() for name in needed):
+            return place
+    for place in places:
+        if place.name == FOLDER and place.is_dir():
+            lacking = [name for name in needed if not (place / name).exists()]
+            raise UserError(f"{place} lacks {' and '.join(lacking)}; extract {ARCHIVE} there anew")
+    home = (
+        folder.path if os.access(folder.path if folder.path.exists() else folder.path.parent, os.W_OK) else folder.spare
+    )
+    make_once(home / FOLDER, lambda: _get(folder, home))
+    return home / FOLDER
+
+
+def _get(folder: DataFolder, home: Path) -> None:
+    archive = next((place / ARCHIVE for place in (folder.path, home) if (place / ARCHIVE).is_file()), home / ARCHIVE)
+    how = f"Put {ARCHIVE} into {folder.path}, or extract it there; it is at {URL}"
+    if not archive.is_file():
+        if folder.offline:
+            raise UserError(f"no CUB-200 of 2011, and --offline asks no network. {how}")
+        try:
+            download(URL, archive, SHA256)
+        except UserError as error:
+            raise UserError(f"no CUB-200 of 2011: {error}. {how}, or check the proxy (https_proxy)") from error
+    extract(archive, FOLDER, home / FOLDER, required=LISTS)
+
+
+def read(folder: Path, size: int, resize: str) -> ImageData:
+    """The images of ``images.txt``, with the labels and the split that the other lists give them.
+
+    Raises:
+        UserError: a list that is damaged or does not fit the others, or an image that is missing.
+    """
+    paths = _read(folder, "images.txt", str)
+    labels = _read(folder, "image_class_labels.txt", int)
+    is_train = _read(folder, "train_test_split.txt", lambda text: {"0": False, "1": True}[text])
+    names = _read(folder, "classes.txt", str)
+    if sorted(names) != list(range(1, len(names) + 1)):
+        raise UserError(f"{folder / 'classes.txt'} does not number its classes 1, 2 and so on")
+    for name, of_images in (("image_class_labels.txt", labels), ("train_test_split.txt", is_train)):
+        if odd := sorted({*of_images} ^ {*paths}):
+            raise UserError(f"{folder / name} and images.txt do not name the same images: {odd[0]} is in one alone")
+    for number, path in paths.items():
+        if labels[number] not in names:
+            raise UserError(f"{folder / 'image_class_labels.txt'} gives image {number} a class without a name")
+        if ".." in path or not (folder / "images" / path).is_file():
+            raise UserError(f"{folder / 'images' / path} is missing, and images.txt names it; extract {ARCHIVE} anew")
+    train, test = ([number for number in paths if is_train[number] is part] for part in (True, False))
+
+    def files(numbers: list[int]) -> ImageFiles:
+        return ImageFiles(folder / "images", np.array([paths[number] for number in numbers], np.str_), size, resize)
+
+    def labels_of(numbers: list[int]) -> np.ndarray:
+        return np.array([labels[number] - 1 for number in numbers], np.int64)
+
+    return ImageData(
+        name="cub200-2011",
+        train_images=files(train),
+        train_labels=labels_of(train),
+        test_images=files(test),
+        test_labels=labels_of(test),
+        class_names=tuple(names[number].partition(".")[2] or names[number] for number in sorted(names)),
+    )
+
+
+def _read(folder: Path, name: str, parse: Callable[[str], Any]) -> dict[int, Any]:
+    """A list: by the number that begins a line what stands behind it."""
+    try:
+        lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{folder / name} is not a text file ({error}); extract {ARCHIVE} anew") from error
+    found: dict[int, Any] = {}
+    for line in filter(str.strip, lines):
+        number, _, text = line.strip().partition(" ")
+        try:
+            if int(number) in found:
+                raise UserError(f"{folder / name} has two lines for {number}; extract {ARCHIVE} anew")
+            found[int(number)] = parse(text.strip())
+        except (ValueError, KeyError):
+            raise UserError(f"{folder / name} has the line '{line.strip()}'; extract {ARCHIVE} anew") from None
+    if not found:
+        raise UserError(f"{folder / name} is empty; extract {ARCHIVE} anew")
+    return found
+
+
+CUB200_2011 = DataSet(
+    name="cub200-2011",
+    description="Caltech-UCSD Birds 200, the release of 2011",
+    class_count=CLASSES,
+    default_classes=(),
+    image_size=224,
+    load=lambda folder, classes, options: read(find(folder), options["image_size"], options["resize"]),
+    why_not_comparable=lambda data, options: "the 2011 release",
+    flags=size_flags(224),
+)
