@@ -94,7 +94,7 @@ def test_a_data_set_is_its_file_and_its_name(project, tmp_path):
     run = read_run(tmp_path / "results/noise/ex1_basenet/adam,epochs=1,noise-seed=5/seed-0")
     assert run.config["dataset"]["classes"] == ["a", "b", "c", "d"] and run.not_comparable == "random pixels"
     assert result.stdout.endswith("(not comparable with the report: random pixels)\n")
-    assert "noise: random pixels" in run_script(EX1, "--help", root=project).stdout
+    assert "noise: random pixels" in " ".join(run_script(EX1, "--help", root=project).stdout.split())
     refused = run_script(EX1, "--plan", "--dataset", "synthetic", "--noise-seed", 5, root=project)
     assert_error(refused, "--noise-seed")  # which the other data sets do not have
     assert "24 → 20" in (run.folder / "layer_table.md").read_text(encoding="utf-8")
