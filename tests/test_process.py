@@ -56,7 +56,8 @@ from pathlib import Path
 from common import process
 process.prepare()
 from common.datasets import synthetic_birds
-print(synthetic_birds.find(Path({str(tmp_path)!r})))
+from common.datasets.image_data import DataFolder
+print(synthetic_birds.find(DataFolder(Path({str(tmp_path)!r}), Path({str(tmp_path)!r}))))
 """
     result = run_code(code, env=hostile)
     assert_done(result)

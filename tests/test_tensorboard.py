@@ -77,11 +77,12 @@ def test_a_finished_run_gets_its_events_without_training(finished, tmp_path):
 
 
 def test_without_tensorboard_the_flag_is_one_line_and_nothing_is_written(tmp_path):
-    flags = [*map(str, QUICK), "--variant", "adam", "--tensorboard", "--output", str(tmp_path)]
+    flags = [EX1, *map(str, QUICK), "--variant", "adam", "--tensorboard", "--output", str(tmp_path)]
     code = (
         "import sys, ex1_basenet; from common import cli\n"
         "sys.modules['tensorboard'] = None  # Python then finds no such package\n"
-        f"sys.exit(cli.main(ex1_basenet.EXERCISE, {flags!r}))"
+        f"sys.argv = {flags!r}\n"
+        "sys.exit(cli.main(ex1_basenet.EXERCISE))"
     )
     assert_error(run_code(code), "pip install tensorboard")
     assert list(tmp_path.iterdir()) == []

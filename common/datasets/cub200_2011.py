@@ -1,13 +1,12 @@
 """Caltech-UCSD Birds 200, the release of 2011 (Wah et al. 2011, Caltech CNS-TR-2011-001)."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.datasets.download import download
+from common.datasets.archives import Archive, Source
 from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.datasets.image_files import ImageFiles, size_flags
 from common.errors import UserError
@@ -15,11 +14,18 @@ from common.files import extract, make_once
 
 FOLDER = "CUB_200_2011"
 LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt")
-ARCHIVE = "CUB_200_2011.tgz"
-# The address and the checksum that tensorflow_datasets has for caltech_birds2011.
-URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1"
-SHA256 = "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081"
 CLASSES = 200
+ARCHIVE = Archive(  # the address and the checksum that tensorflow_datasets has for caltech_birds2011
+    "CUB_200_2011.tgz",
+    "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+    "0c685df5597a8b24909f6a7c9db6d11e008733779a671760afef78feb49bf081",
+)
+SOURCES = Source(
+    "CUB-200 of 2011",
+    [ARCHIVE],
+    f"a folder that holds {FOLDER}/ (with images/, {', '.join(LISTS)}) or {ARCHIVE.name}, or {FOLDER}/ itself",
+    "--dataset synthetic --weights none",
+)
 
 
 def find(folder: DataFolder) -> Path:
@@ -30,33 +36,21 @@ def find(folder: DataFolder) -> Path:
     Raises:
         UserError: a part of the files, no data and no download, or a damaged archive.
     """
-    needed = ("images", *LISTS)
     places = (folder.path / FOLDER, folder.path, folder.spare / FOLDER)
+    lacking = {place: [name for name in ("images", *LISTS) if not (place / name).exists()] for place in places}
     for place in places:
-        if all((place / name).exists() for name in needed):
+        if not lacking[place]:
             return place
     for place in places:
         if place.name == FOLDER and place.is_dir():
-            lacking = [name for name in needed if not (place / name).exists()]
-            raise UserError(f"{place} lacks {' and '.join(lacking)}; extract {ARCHIVE} there anew")
-    home = (
-        folder.path if os.access(folder.path if folder.path.exists() else folder.path.parent, os.W_OK) else folder.spare
-    )
-    make_once(home / FOLDER, lambda: _get(folder, home))
+            raise SOURCES.incomplete(place, f"lacks {' and '.join(lacking[place])}")
+    home = SOURCES.home(folder, [ARCHIVE])
+
+    def get():
+        extract(SOURCES.fetch(ARCHIVE, folder, home), FOLDER, home / FOLDER, required=LISTS)
+
+    make_once(home / FOLDER, get)
     return home / FOLDER
-
-
-def _get(folder: DataFolder, home: Path) -> None:
-    archive = next((place / ARCHIVE for place in (folder.path, home) if (place / ARCHIVE).is_file()), home / ARCHIVE)
-    how = f"Put {ARCHIVE} into {folder.path}, or extract it there; it is at {URL}"
-    if not archive.is_file():
-        if folder.offline:
-            raise UserError(f"no CUB-200 of 2011, and --offline asks no network. {how}")
-        try:
-            download(URL, archive, SHA256)
-        except UserError as error:
-            raise UserError(f"no CUB-200 of 2011: {error}. {how}, or check the proxy (https_proxy)") from error
-    extract(archive, FOLDER, home / FOLDER, required=LISTS)
 
 
 def read(folder: Path, size: int, resize: str) -> ImageData:
@@ -78,7 +72,7 @@ def read(folder: Path, size: int, resize: str) -> ImageData:
         if labels[number] not in names:
             raise UserError(f"{folder / 'image_class_labels.txt'} gives image {number} a class without a name")
         if ".." in path or not (folder / "images" / path).is_file():
-            raise UserError(f"{folder / 'images' / path} is missing, and images.txt names it; extract {ARCHIVE} anew")
+            raise UserError(f"{folder / 'images' / path} is missing, and a list names it; extract {ARCHIVE.name} anew")
     train, test = ([number for number in paths if is_train[number] is part] for part in (True, False))
 
     def files(numbers: list[int]) -> ImageFiles:
@@ -102,18 +96,18 @@ def _read(folder: Path, name: str, parse: Callable[[str], Any]) -> dict[int, Any
     try:
         lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise UserError(f"{folder / name} is not a text file ({error}); extract {ARCHIVE} anew") from error
+        raise UserError(f"{folder / name} is not a text file ({error}); extract {ARCHIVE.name} anew") from error
     found: dict[int, Any] = {}
     for line in filter(str.strip, lines):
         number, _, text = line.strip().partition(" ")
         try:
             if int(number) in found:
-                raise UserError(f"{folder / name} has two lines for {number}; extract {ARCHIVE} anew")
+                raise UserError(f"{folder / name} has two lines for {number}; extract {ARCHIVE.name} anew")
             found[int(number)] = parse(text.strip())
         except (ValueError, KeyError):
-            raise UserError(f"{folder / name} has the line '{line.strip()}'; extract {ARCHIVE} anew") from None
+            raise UserError(f"{folder / name} has the line '{line.strip()}'; extract {ARCHIVE.name} anew") from None
     if not found:
-        raise UserError(f"{folder / name} is empty; extract {ARCHIVE} anew")
+        raise UserError(f"{folder / name} is empty; extract {ARCHIVE.name} anew")
     return found
 
 

@@ -77,8 +77,8 @@ def test_line_ends_of_windows_a_byte_order_mark_and_the_order_of_lines_do_not_co
         ("images.txt", lambda text: b"", "images.txt is empty"),
         ("images.txt", lambda text: b"\xff\xfe\x00", "images.txt is not a text file"),
         ("images.txt", lambda text: text.replace(b"1 001.", b"x 001.", 1), "images.txt has the line 'x 001."),
-        ("images.txt", lambda text: text.replace(b"001.Red", b"../001.Red", 1), "is missing, and images.txt names it"),
-        ("images.txt", lambda text: text.replace(b"_0000", b"_9999", 1), "9999.jpg is missing, and images.txt names"),
+        ("images.txt", lambda text: text.replace(b"001.Red", b"../001.Red", 1), "is missing, and a list names it"),
+        ("images.txt", lambda text: text.replace(b"_0000", b"_9999", 1), "9999.jpg is missing, and a list names"),
         ("image_class_labels.txt", lambda text: text + b"1 2\n", "has two lines for 1;"),
         ("image_class_labels.txt", lambda text: text + b"99 2\n", "do not name the same images: 99 is in one alone"),
         ("image_class_labels.txt", lambda text: text.replace(b"1 1\n", b"1 7\n", 1), "image 1 a class without a name"),
@@ -109,7 +109,7 @@ def test_the_archive_gives_the_same(data_dir, tmp_path):
     packed = tmp_path / "packed"
     packed.mkdir()
     (tmp_path / "attributes.txt").write_text("1 has_bill_shape::curved\n")
-    with tarfile.open(packed / cub200_2011.ARCHIVE, "w:gz") as tar:
+    with tarfile.open(packed / cub200_2011.ARCHIVE.name, "w:gz") as tar:
         tar.add(tmp_path / "attributes.txt", "attributes.txt")  # as the official archive has it, beside the folder
         tar.add(data_dir / "CUB_200_2011", "CUB_200_2011")
     assert load(packed, offline=True).sha256 == load(data_dir).sha256
@@ -117,7 +117,7 @@ def test_the_archive_gives_the_same(data_dir, tmp_path):
 
 
 def test_offline_says_what_to_put_where(tmp_path):
-    words = rf"--offline asks no network\. Put CUB_200_2011\.tgz into {tmp_path}, or extract it there; it is at https:"
+    words = rf"--offline asks no network\. Put CUB_200_2011\.tgz into {tmp_path} \(from https:"
     with pytest.raises(UserError, match=words):
         load(tmp_path, offline=True)
 
