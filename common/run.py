@@ -1,11 +1,14 @@
 """One run: an experiment with one seed and the folder that it leaves."""
 
+import json
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from common import environment, examples, trial
@@ -15,6 +18,7 @@ from common.experiment import Experiment
 from common.files import write_json
 from common.models.layer_table import layer_table
 from common.models.layers import portable
+from common.pipeline import Normalization
 from common.reporting import figures
 from common.reporting.run_folder import Run, RunFolder, write_history
 from common.training.checkpoint import finished_epochs
@@ -114,7 +118,7 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
         if isinstance(error, Diverged) or not folder.checkpoint.exists():
             folder.discard()  # nothing in it is worth resuming from
         raise
-    portable(outcome.model).save(folder.partial / "model.keras")
+    _save(portable(outcome.model), folder.partial / "model.keras", _preprocessing(this))
     np.savez(folder.partial / "predictions.npz", labels=this.data.test_labels, probabilities=outcome.probabilities)
     shown = examples.collect(
         outcome.model, this.data.test_images, this.data.test_labels, outcome.probabilities, this.normalization
@@ -149,10 +153,33 @@ def _config(script: str, name: str, this: trial.Trial, dataset: DataSet) -> dict
             "sha256": data.sha256,
             "not_comparable": dataset.why_not_comparable(data, this.data_options),
         },
-        "normalization": {key: list(value) for key, value in asdict(this.normalization).items()},
+        "normalization": _as_lists(this.normalization),
         "backbone": {"weights_sha256": weights_sha256(this.weights)} if uses_backbone else None,
         "code": trial.code_of(experiment, dataset),
     }
+
+
+def _as_lists(normalization: Normalization) -> dict[str, list[float]]:
+    return {key: list(value) for key, value in asdict(normalization).items()}
+
+
+def _preprocessing(this: trial.Trial) -> dict:
+    """What has to be known to use the network without the suite; it travels with it."""
+    return {
+        "classes": list(this.data.class_names),
+        "image_size": this.data.train_images.shape[1],
+        "resize": this.data_options.get("resize", "squash"),
+        **_as_lists(this.normalization),
+        "features": this.experiment.features,
+        "precision": this.precision,
+    }
+
+
+def _save(model: keras.Model, path: Path, preprocessing: dict) -> None:
+    """``model.keras`` with one file more in it, which Keras does not look at: ``preprocessing.json``."""
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(zipfile.ZipInfo("preprocessing.json"), json.dumps(preprocessing, indent=2))
 
 
 def _timing(epoch_seconds: list[float], training_images: int) -> dict:
