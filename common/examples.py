@@ -1,12 +1,12 @@
 """A few test images, and what a network makes of them, for those who want to see more than a number."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from common.grad_cam import grad_cam
 from common.pipeline import Normalization
 
 SHOWN = 12  # of each kind
@@ -85,41 +85,6 @@ def collect(
         if kernels and kernels[0].shape[2] == 3:
             found["filters"] = np.asarray(kernels[0], np.float32)
     return found
-
-
-def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.ndarray | None:
-    """Where a network looks for a class: float32 (images, h, w), 0..1, 1 where it finds most of it.
-
-    The maps are those of the last layer that has any, before pooling; None if no layer has.
-
-    Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-    arXiv:1610.02391.
-
-    Args:
-        inputs: float32 (images, height, width, 3), as the network sees them.
-        classes: int (images,).
-    """
-    last_maps = _last_maps(model)
-    if last_maps is None:
-        return None
-    with_maps = keras.Model(model.inputs, [last_maps, model.output])
-    with tf.GradientTape() as tape:
-        maps, logits = with_maps(inputs, training=False)
-        score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
-    weights = tf.reduce_mean(tf.cast(tape.gradient(score, maps), tf.float32), axis=(1, 2), keepdims=True)
-    heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1)).numpy()
-    return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
-
-
-def _last_maps(model: keras.Model):
-    """The symbolic output (batch, height, width, channels) of the last layer with one, before pooling; or None."""
-    left_out = keras.layers.MaxPooling2D | keras.layers.AveragePooling2D | keras.layers.Dropout
-    for layer, following in reversed(list(pairwise(model.layers[1:]))):
-        # The output of a network in the network is one of its own; this one's is what the next layer takes.
-        output = following.input if isinstance(layer, keras.Model) else layer.output
-        if len(output.shape) == 4 and not isinstance(layer, left_out):
-            return output
-    return None
 
 
 def _layers(model: keras.Model) -> Iterator[keras.Layer]:

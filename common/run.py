@@ -1,13 +1,16 @@
 """One run: an experiment with one seed and the folder that it leaves."""
 
 import csv
+import json
 import shutil
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,6 +21,7 @@ from common.experiment import Experiment
 from common.files import write_json
 from common.models.layer_table import layer_table
 from common.models.layers import portable
+from common.pipeline import Normalization
 from common.reporting import event_files, figures
 from common.reporting.run_folder import CHECKPOINT, Run, RunFolder, write_history
 from common.start import Continued, InitialWeights
@@ -180,10 +184,12 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
             f"TensorFlow cannot compute this on {options.device}: {error.message}; if it is for want of a "
             "deterministic kernel, --no-deterministic does without"
         ) from error
-    portable(outcome.model).save(folder.partial / "model.keras")
+    network = portable(outcome.model)
+    _save(network, folder.partial / "model.keras", _preprocessing(this))
     np.savez(folder.partial / "predictions.npz", labels=this.data.test_labels, probabilities=outcome.probabilities)
+    # By Keras's own layers: of a fused batch normalisation in inference mode, GPUs have no deterministic gradient.
     shown = examples.collect(
-        outcome.model, this.data.test_images, this.data.test_labels, outcome.probabilities, this.normalization
+        network, this.data.test_images, this.data.test_labels, outcome.probabilities, this.normalization
     )
     np.savez_compressed(folder.partial / "examples.npz", **shown)  # pyright: ignore[reportArgumentType]
     (folder.partial / "layer_table.md").write_text(layer_table(outcome.model), encoding="utf-8")
@@ -224,7 +230,7 @@ def _config(
             "sha256": data.sha256,
             "not_comparable": dataset.why_not_comparable(data, this.data_options),
         },
-        "normalization": {key: list(value) for key, value in asdict(this.normalization).items()},
+        "normalization": _as_lists(this.normalization),
         "backbone": {"weights_sha256": weights_sha256(this.weights)} if uses_backbone else None,
         **({"initial_weights": {"run": weights.run, "sha256": weights.sha256}} if weights else {}),
         **({"continued": asdict(continued)} if continued else {}),
@@ -247,6 +253,29 @@ def _write_split(path: Path, this: trial.Trial) -> None:
         for part, (images, labels) in parts.items():
             names = np.asarray(images.names)
             writer.writerows((name, data.class_names[label], part) for name, label in zip(names, labels))
+
+
+def _as_lists(normalization: Normalization) -> dict[str, list[float]]:
+    return {key: list(value) for key, value in asdict(normalization).items()}
+
+
+def _preprocessing(this: trial.Trial) -> dict:
+    """What has to be known to use the network without the suite; it travels with it."""
+    return {
+        "classes": list(this.data.class_names),
+        "image_size": this.data.train_images.shape[1],
+        "resize": this.data_options.get("resize", "squash"),
+        **_as_lists(this.normalization),
+        "features": this.experiment.features,
+        "precision": this.precision,
+    }
+
+
+def _save(model: keras.Model, path: Path, preprocessing: dict) -> None:
+    """``model.keras`` with one file more in it, which Keras does not look at: ``preprocessing.json``."""
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(zipfile.ZipInfo("preprocessing.json"), json.dumps(preprocessing, indent=2))
 
 
 def _timing(epoch_seconds: list[float], training_images: int) -> dict:

@@ -1,6 +1,5 @@
 import keras
 import numpy as np
-import tensorflow as tf
 
 from common import examples
 from common.datasets.image_data import ImageArray
@@ -34,29 +33,6 @@ def test_a_class_that_is_never_recognised_has_no_example_and_a_network_without_m
     never = examples.choose(np.array([[0.1, 0.9], [0.4, 0.6]]), np.array([0, 0]))
     assert never["pairs"].tolist() == [[0, 1, 0, -1]] and never["correct"].tolist() == []
     assert examples.choose(np.eye(2), np.array([0, 1]))["pairs"].shape == (0, 4)
-
-
-def test_grad_cam_finds_the_place_that_speaks_for_the_class():
-    """Class 0 is the sum of the red channel, class 1 that of the green one; one pixel of the 8x8 is red, one green."""
-    inputs = keras.Input((8, 8, 3))
-    maps = keras.layers.Conv2D(2, 1, use_bias=False)(inputs)
-    pooled = keras.layers.MaxPooling2D(2)(maps)
-    outputs = keras.layers.Dense(2, use_bias=False)(keras.layers.GlobalAveragePooling2D()(pooled))
-    model = keras.Model(inputs, outputs)
-    model.layers[1].set_weights([np.array([[[[1, 0], [0, 1], [0, 0]]]], np.float32)])
-    model.layers[-1].set_weights([np.eye(2, dtype=np.float32)])
-    image = np.zeros((1, 8, 8, 3), np.float32)
-    image[0, 2, 5, 0] = image[0, 6, 1, 1] = 1
-    for class_, place in ((0, (2, 5)), (1, (6, 1))):
-        (heat,) = examples.grad_cam(model, tf.constant(image), np.array([class_]))
-        assert heat.shape == (8, 8)  # before pooling
-        assert heat[place] == 1 and heat.sum() == 1
-
-
-def test_an_image_that_speaks_for_nothing_has_an_empty_heat_map():
-    model = build("basenet", (32, 32, 3), 5, {})
-    heat = examples.grad_cam(model, tf.zeros((1, 32, 32, 3)), np.array([0]))
-    assert np.isfinite(heat).all()
 
 
 def collected(model, images, classes=4):

@@ -16,11 +16,11 @@ FLOORS = (
     ("common.cli",),
     ("common.sweep",),
     ("common.run",),
-    ("common.trial", "common.examples"),
+    ("common.trial", "common.examples", "common.predictor"),
     ("common.transfer",),
     ("common.display",),
     ("common.models", "common.training", "common.datasets", "common.reporting"),
-    ("common.pipeline", "common.experiment"),
+    ("common.pipeline", "common.experiment", "common.grad_cam"),
     (
         "common.files",
         "common.engines",

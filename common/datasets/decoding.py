@@ -11,6 +11,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from common.errors import UserError
 
+# How the names of files end: of those that are read; and of what phones write besides, which is refused with a word.
+READ = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".mpo", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
+SUFFIXES = (*READ, ".heic", ".heif", ".hif", ".avif")
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 OF_PHONES = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
 ORIENTATION = 0x0112  # of EXIF 2.3, section 4.6.4

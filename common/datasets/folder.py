@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from common.datasets.decoding import SUFFIXES
 from common.datasets.image_data import DataFolder, DataSet, ImageData, UnsplitData
 from common.datasets.image_files import DecodedFiles, ImageFiles, size_flags
 from common.errors import UserError
 
 SPLITS = {"train": "train", "val": "train", "validation": "train", "test": "test"}  # folders, in any case
 IGNORED = ("__MACOSX", "@eaDir")  # beside hidden folders: what macOS and Synology's file servers add
-# Of what is read here; and of what phones write besides, which is refused with a word.
-READ = (".jpg", ".jpeg", ".png", ".jpe", ".jfif", ".mpo", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
-SUFFIXES = (*READ, ".heic", ".heif", ".hif", ".avif")
 LAYOUTS = (
     "It takes a folder for each class with its images straight in it, such as {0}/cats/1.jpg and {0}/dogs/1.jpg; or "
     "such folders in {0}/train and, for test images of their own, in {0}/test"

@@ -22,7 +22,8 @@ from common.models import resnet50
 from common.pipeline import PARALLEL_CALLS, evaluation_batch_size, without_autotune
 from common.transfer.weights import read_weights, weights_sha256
 
-DTYPES = {"pooled": np.float32, "pooled-flip-average": np.float32, "map": np.float16}  # on disk, by kind
+MIRRORED = "pooled-flip-average"
+DTYPES = {"pooled": np.float32, MIRRORED: np.float32, "map": np.float16}  # on disk, by kind
 
 
 def load(
@@ -81,6 +82,22 @@ def load(
 def feature_extractor(weights: str, precision: str):
     """``resnet50.frozen`` with the weights and the precision of a command, kept for its next kind of features."""
     return resnet50.frozen(read_weights(weights), tf.bfloat16 if precision == "bfloat16" else tf.float32)
+
+
+def compute(network, kind: str, images: tf.Tensor) -> np.ndarray:
+    """The features of a kind, as ``load`` keeps them, of images float32 (batch, height, width, 3) in 0..255."""
+    if kind == "map":
+        features = network(images)
+    else:
+        sides = (images, images[:, :, ::-1]) if kind == MIRRORED else (images,)
+        features = tf.add_n([tf.reduce_mean(network(side), [1, 2]) for side in sides]) / len(sides)
+    return features.numpy().astype(DTYPES[kind])
+
+
+def unpooled(network, kind: str, images: tf.Tensor) -> tf.Tensor:
+    """The map float32 (batch, height / 32, width / 32, 2048) whose mean over all places the pooled features are."""
+    maps = network(images)
+    return (maps + network(images[:, :, ::-1])[:, :, ::-1]) / 2 if kind == MIRRORED else maps
 
 
 @dataclass(frozen=True)
@@ -145,12 +162,7 @@ def _extract(images: Images, kind: str, network, path: Path, quiet: bool) -> Non
         if not quiet:
             print(f"features of {len(images):,} images are computed, once", flush=True)
         for batch in batches(images, done):
-            if kind == "map":
-                features = network(batch)
-            else:
-                sides = (batch, batch[:, :, ::-1]) if kind == "pooled-flip-average" else (batch,)
-                features = tf.add_n([tf.reduce_mean(network(side), [1, 2]) for side in sides]) / len(sides)
-            file.write(features.numpy().astype(DTYPES[kind]).tobytes())
+            file.write(compute(network, kind, batch).tobytes())
             done += len(batch)
             bar.update(done)
         file.flush()

@@ -2,12 +2,12 @@
 
 import base64
 import math
-from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
+from common.reporting.heat_map import overlay, scaled_size
 from common.reporting.run_folder import Run
 
 SIDE = 96  # pixels, of images that are larger, and of all with a heat map
@@ -72,9 +72,10 @@ def pixels(examples: dict[str, np.ndarray]) -> dict[str, dict[int, str] | str]:
     """The images as URLs: ``images`` and ``heat_maps``, by the index among the test images, and ``filters``."""
     images = dict(zip(examples["index"].tolist(), examples["image"]))
     heat = zip(examples.get("heat_map_of", np.array([], int)).tolist(), examples.get("heat_map", ()))
+    overlays = {index: overlay(Image.fromarray(images[index]), values, SIDE) for index, values in heat}
     return {
         "images": {index: _image_url(_shrunk(Image.fromarray(image))) for index, image in images.items()},
-        "heat_maps": {index: _image_url(_overlay(images[index], values)) for index, values in heat},
+        "heat_maps": {index: _image_url(image) for index, image in overlays.items()},
         "filters": _image_url(_mosaic(examples["filters"])) if "filters" in examples else "",
     }
 
@@ -83,18 +84,7 @@ def _shrunk(image: Image.Image) -> Image.Image:
     longest = max(image.size)
     if longest <= SIDE:
         return image
-    return image.resize(_scaled(image.size, SIDE / longest), Image.Resampling.LANCZOS)
-
-
-def _overlay(image: np.ndarray, heat: np.ndarray) -> Image.Image:
-    """The image in grey, with the heat map in colour over it."""
-    grey = Image.fromarray(image)
-    grey = grey.convert("L").convert("RGB").resize(_scaled(grey.size, SIDE / max(grey.size)), Image.Resampling.BICUBIC)
-    level = Image.fromarray(np.uint8(255 * np.clip(heat, 0, 1))).resize(grey.size, Image.Resampling.BICUBIC)
-    import matplotlib  # not before: whoever reads runs may still have to prepare the process
-
-    colors = Image.fromarray(np.uint8(255 * matplotlib.colormaps["inferno"](np.asarray(level))[..., :3]))
-    return Image.blend(grey, colors, 0.55)
+    return image.resize(scaled_size(image.size, SIDE / longest), Image.Resampling.LANCZOS)
 
 
 def _mosaic(kernel: np.ndarray) -> Image.Image:
@@ -110,11 +100,6 @@ def _mosaic(kernel: np.ndarray) -> Image.Image:
         row, column = divmod(number, FILTERS_A_ROW)
         whole.paste(tile.resize((FILTER_SIDE, FILTER_SIDE), Image.Resampling.NEAREST), (column * step, row * step))
     return whole
-
-
-def _scaled(size: Sequence[int], factor: float) -> tuple[int, int]:
-    width, height = (max(1, round(side * factor)) for side in size)
-    return width, height
 
 
 def _image_url(image: Image.Image) -> str:

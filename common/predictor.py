@@ -1,0 +1,137 @@
+"""What a finished run says of a picture: its network, and all that stands before it."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from scipy.special import softmax
+
+from common.datasets.image_files import ImageFiles
+from common.errors import UserError
+from common.grad_cam import class_activation_map, grad_cam, has_maps
+from common.pipeline import Normalization
+from common.reporting import heat_map
+from common.transfer import features
+from common.transfer.weights import weights_sha256
+
+EXPLANATION_SIDE = 224  # pixels, at least, of each of the two pictures
+
+
+class Predictor:
+    """The network of a finished run, asked about images in files, which are prepared as the run prepared its own.
+
+    Attributes:
+        classes: the names, by label.
+        can_explain: whether the network has maps that ``explain`` could draw.
+
+    Source of what is prepared how: the run's ``config.json``; see docs/runs.md.
+    """
+
+    def __init__(self, folder: Path, weights: str | None = None):
+        """
+        Args:
+            folder: of a run, ``OUTPUT/DATASET/SCRIPT/NAME/seed-N``; ``config.json`` and ``model.keras`` are read.
+            weights: ResNet50's, for a head on its features, as ``common.transfer.weights.read_weights`` takes them;
+                None: drawn ones if the run had those, else ImageNet's.
+
+        Raises:
+            UserError: no run, no network or a damaged one, or other weights than the run had.
+        """
+        config = _read_config(folder)
+        try:
+            self.classes = tuple(config["dataset"]["classes"])
+            self._normalization = Normalization(**config["normalization"])
+            self._features = config["experiment"].get("features")
+            self._is_whole = "normalize" in config["experiment"]  # pixels in memory are; ResNet50 sees those of files
+            options, precision = config["dataset"]["options"], config["precision"]
+            fingerprint = config["backbone"]["weights_sha256"] if self._features else None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{folder / 'config.json'} is not the configuration of a run ({error!r})") from error
+        self._model = _load_model(folder)
+        self._size = options.get("image_size", self._model.input_shape[1])
+        self._resize = options.get("resize", "squash")
+        if fingerprint:
+            self._backbone = features.feature_extractor(_fitting_weights(folder, fingerprint, weights), precision)
+        elif weights is not None:
+            raise UserError(f"{folder} is no head on frozen features; its network needs no --weights")
+        self._is_pooled = self._features is not None and len(self._model.input_shape) == 2
+        self.can_explain = self._is_pooled or has_maps(self._model)
+
+    def predict(self, path: Path) -> np.ndarray:
+        """The probabilities float32 (classes,) of the image in a file.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return softmax(self._model.predict_on_batch(self._inputs(self._read(path)))[0].astype(np.float32))
+
+    def explain(self, path: Path, label: int) -> Image.Image:
+        """The image as the network sees it and, beside it, where the network looks for a class: Grad-CAM.
+
+        Of a head on pooled features, the class activation map. ``can_explain`` must be true.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        images, labels = self._read(path), np.array([label])
+        if self._is_pooled:
+            maps = features.unpooled(self._backbone, self._features, images)
+            heat = class_activation_map(self._model, maps, labels)
+        else:
+            heat = grad_cam(self._model, self._inputs(images), labels)
+            assert heat is not None  # ``can_explain``
+        image = Image.fromarray(np.round(images[0]).astype(np.uint8))
+        return heat_map.beside(image, heat[0], max(EXPLANATION_SIDE, self._size))
+
+    def _read(self, path: Path) -> tf.Tensor:
+        images = ImageFiles(path.parent, np.array([path.name]), self._size, self._resize)
+        pixels = images.reader()(tf.range(1))
+        return tf.round(pixels) if self._is_whole else pixels
+
+    def _inputs(self, images: tf.Tensor) -> tf.Tensor:
+        """What the network takes of images float32 (batch, size, size, 3) in 0..255."""
+        if self._features is None:
+            return self._normalization.apply(images)
+        return self._normalization.apply(tf.constant(features.compute(self._backbone, self._features, images)))
+
+
+def _read_config(folder: Path) -> dict:
+    if not folder.exists():
+        raise UserError(f"{folder} does not exist; give the folder of a finished run, .../NAME/seed-N")
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        seeds = sorted(path.parent.name for path in folder.glob("seed-*/config.json"))
+        hint = f"; it has {', '.join(seeds)} in it" if seeds else ""
+        raise UserError(f"{folder} is not the folder of a finished run, which is .../NAME/seed-N{hint}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}); train the run again") from error
+
+
+def _load_model(folder: Path) -> keras.Model:
+    path = folder / "model.keras"
+    if not path.is_file():
+        raise UserError(f"{folder} has no model.keras, as published runs have none; train the run again")
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # of a damaged file Keras, zipfile and h5py raise many kinds
+        raise UserError(f"{path} is damaged ({type(error).__name__}); train the run again") from error
+
+
+def _fitting_weights(folder: Path, fingerprint: str, weights: str | None) -> str:
+    """The weights of this fingerprint: the given ones, or those that need no file.
+
+    Raises:
+        UserError: they have another.
+    """
+    choices = ("none", "imagenet") if weights is None else (weights,)
+    for choice in choices:
+        if weights_sha256(choice) == fingerprint:
+            return choice
+    raise UserError(
+        f"{folder} was trained on the features of other weights of ResNet50 than "
+        f"--weights {choices[-1]}; give the file that it was trained with"
+    )
