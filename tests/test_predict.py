@@ -402,7 +402,7 @@ def test_the_lines_in_the_docs_name_the_class_without_the_suite(capsys, finished
     lines = [line.split(": ") for line in result.stdout.splitlines()]
     _, out, _ = said(capsys, finished[0], tmp_path / "photo.jpg", "--json")
     (expected,) = json.loads(out)
-    assert [name for name, _ in lines][0] == expected["predictions"][0]["class"]
+    assert next(name for name, _ in lines) == expected["predictions"][0]["class"]
     found = {name: float(probability) for name, probability in lines}
     for each in expected["predictions"]:  # Pillow's and TensorFlow's JPEG decoders and resizing round otherwise
         assert abs(found[each["class"]] - each["probability"]) < 0.02
