@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -23,9 +25,8 @@ import os
 import sys
 from pathlib import Path
 
-import keras
-import numpy as np
 from IPython.display import IFrame, display
+from PIL import Image, ImageDraw
 
 DATASET = os.environ.get("REPORT_DATASET", "synthetic")
 REPOSITORY = ""  # on Colab: the address to clone the suite from
@@ -69,19 +70,17 @@ train("bonus_residual", "residual", output=OUTPUT, **SMALL)
 # %% [markdown]
 # ## What a trained network says of a picture
 #
-# The network is a plain Keras file; the run's `config.json` knows the classes and how images were normalised.
+# `predict.py` prepares a picture as the run's training did. Put one of your own in the place of this one: a grey sheet
+# with a red disk.
 
 # %%
-config = adam.config
-network = keras.models.load_model(adam.folder / "model.keras")
-picture = np.full((32, 32, 3), 200.0)  # a grey sheet with a red disk: put a picture of your own here, 32×32, 0..255
-rows, columns = np.mgrid[:32, :32]
-picture[(rows - 16) ** 2 + (columns - 16) ** 2 < 100] = (200, 30, 30)
-mean, deviation = (np.array(config["normalization"][key]) for key in ("mean", "standard_deviation"))
-logits = network.predict(((picture - mean) / deviation)[None], verbose=0)[0]
-probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-for label in np.argsort(-probabilities)[:3]:
-    print(f"{config['dataset']['classes'][label]}: {probabilities[label]:.1%}")
+picture = Image.new("RGB", (320, 320), (200, 200, 200))
+ImageDraw.Draw(picture).ellipse((60, 60, 260, 260), fill=(200, 30, 30))
+picture.save(Path(OUTPUT) / "picture.png")
+# !{PYTHON} predict.py {adam.folder} {OUTPUT}/picture.png --explain --output {OUTPUT}/explanations
+
+# %%
+display(*(Image.open(path) for path in Path(OUTPUT).glob("explanations/*.png")))
 
 # %% [markdown]
 # ## The page

@@ -25,4 +25,5 @@ def test_every_cell_runs_on_synthetic_data(tmp_path, monkeypatch):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum(str(output).count("data:image/png") for output in outputs) == 4 * 3  # figures of a run
     assert len(list(tmp_path.glob("synthetic/*/*/seed-0/metrics.json"))) == 4
+    assert len(list(tmp_path.glob("explanations/*.png"))) == 1
     assert (tmp_path / "page" / "report.html").exists()
