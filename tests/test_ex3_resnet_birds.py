@@ -105,6 +105,7 @@ def test_an_extraction_killed_at_any_moment_resumes_to_the_same_bytes(quick, tmp
     assert_same_run(whole / run, killed / run)
 
 
+@pytest.mark.slow
 def test_beside_a_data_folder_that_cannot_be_written_all_goes_below_output(read_only, tmp_path):
     data, output = tmp_path / "data", tmp_path / "results"
     data.mkdir()

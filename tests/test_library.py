@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from conftest import EX1, EX2, QUICK, ROOT, assert_same_run, run_code
+from conftest import EX1, EX2, QUICK, ROOT, assert_done, assert_same_run, run_code, run_script
 
 from common import TrainedRun, UserError, cli, load, train
 from common.reporting.run_folder import read_history
@@ -36,7 +36,7 @@ from common import train
 before = state()
 """
 TRAIN = """
-flags = dict(dataset="synthetic", classes="0-4", limit=40, epochs=4)
+flags = dict(dataset="synthetic", classes="0-4", limit=300, epochs=4)  # an epoch is longer than an interrupt takes
 run = train("ex2_improvements", "early-stopping", output={output!r}, **flags)
 """
 
@@ -78,7 +78,7 @@ def kernel(tmp_path):
     kernel.stop()
 
 
-def test_a_notebook_s_run_is_interrupted_and_resumed_and_the_kernel_is_as_before(kernel, finished, tmp_path):
+def test_a_notebook_s_run_is_interrupted_and_resumed_and_the_kernel_is_as_before(kernel, tmp_path):
     reply, _ = kernel.run(STATE.format(root=str(ROOT)))
     assert reply["status"] == "ok", reply
     cell = TRAIN.format(output=str(tmp_path / "results"))
@@ -91,7 +91,21 @@ def test_a_notebook_s_run_is_interrupted_and_resumed_and_the_kernel_is_as_before
     assert reply["status"] == "ok", reply
     assert "epoch 4 of 4, validation accuracy " in shown[-1]["text/plain"]
     (folder,) = tmp_path.glob("results/*/*/*/seed-0")
-    assert_same_run(finished[0], folder)
+    words = (
+        EX2,
+        "--dataset",
+        "synthetic",
+        "--classes",
+        "0-4",
+        "--limit",
+        300,
+        "--epochs",
+        4,
+        "--output",
+        tmp_path / "one",
+    )
+    assert_done(run_script(*words))
+    assert_same_run(tmp_path / "one" / folder.relative_to(tmp_path / "results"), folder)
 
     reply, shown = kernel.run(
         "after = state(); print(changed := [key for key in before if before[key] != after[key]]); run"

@@ -333,6 +333,7 @@ def test_a_head_wants_the_weights_of_its_run(capsys, heads, birds, tmp_path):
     assert "other weights of ResNet50 than --weights none" in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal of this system")
 def test_a_progress_bar_is_on_a_terminal_and_leaves_stdout_alone(finished, shapes):
     for flags, has_bar in (((), True), (("--quiet",), False)):

@@ -50,6 +50,7 @@ def test_a_run_without_streams_among_hostile_settings_leaves_the_same_bytes(budg
         assert figure.read_bytes() == (folder / figure.name).read_bytes(), figure.name
 
 
+@pytest.mark.slow
 def test_drawn_birds_and_the_page_are_the_same_among_hostile_settings(drawn_birds, hostile, tmp_path):
     code = f"""
 from pathlib import Path

@@ -122,6 +122,7 @@ def test_offline_says_what_to_put_where(tmp_path):
         load(tmp_path, offline=True)
 
 
+@pytest.mark.slow
 def test_exercise_3_trains_on_it_and_the_others_do_not_take_it(data_dir, tmp_path):
     flags = ("--dataset", "cub200-2011", "--data-dir", data_dir, "--classes", "0-2", "--quiet")
     command = (EX3, *flags, "--weights", "none", "--image-size", 32, "--variant", "linear", "--epochs", 1)

@@ -233,6 +233,7 @@ def test_exercise_2_trains_on_a_folder_and_leaves_it_as_it_was(flat, tmp_path):
     assert visible_files(tmp_path / "damaged") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "flags"),
     [
@@ -252,6 +253,7 @@ def test_the_other_exercises_on_small_images_train_on_a_folder(split_folder, tmp
     assert fingerprint(split_folder) == before
 
 
+@pytest.mark.slow
 def test_exercise_3_extracts_the_features_of_a_folder_once_for_all_seeds(flat, tmp_path):
     before = fingerprint(flat)
     command = (EX3, "--dataset", "folder", "--data-dir", flat, "--weights", "none", "--image-size", 32, "--quiet")

@@ -54,6 +54,7 @@ def test_the_older_format_gives_the_same_weights_and_features(stock, legacy, tmp
     assert np.array_equal(first, second) and float(tf.math.reduce_std(first)) > 0
 
 
+@pytest.mark.slow
 def test_arrays_under_the_names_of_tensorflow_1_and_of_half_precision(stock, legacy, tmp_path):
     with h5py.File(legacy) as source, h5py.File(tmp_path / "old.h5", "w") as file:
         file.attrs.update(source.attrs)
@@ -139,6 +140,7 @@ def svm(drawn_birds, tmp_path):
     return (EX3, *data, "--variant", "svm", "--output", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_run_from_the_older_format(svm, legacy, tmp_path):
     assert_done(run_script(*svm, "--weights", legacy, "--offline"))
     (config,) = (tmp_path / "out/synthetic/ex3_resnet_birds").glob("svm,*/seed-0/config.json")
