@@ -78,6 +78,7 @@ def kernel(tmp_path):
     kernel.stop()
 
 
+@pytest.mark.slow
 def test_a_notebook_s_run_is_interrupted_and_resumed_and_the_kernel_is_as_before(kernel, tmp_path):
     reply, _ = kernel.run(STATE.format(root=str(ROOT)))
     assert reply["status"] == "ok", reply

@@ -55,6 +55,7 @@ def settings_of(events):
     return HParamsPluginData.FromString(content).session_start_info.hparams
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_has_each_epoch_once(finished, tmp_path):
     kill_at(script_process(*TRAINING, "--output", tmp_path), "Epoch 3/4")
     partial = (tmp_path / FOUR_EPOCHS).with_name(".seed-0.partial")
@@ -66,7 +67,6 @@ def test_a_killed_and_resumed_run_has_each_epoch_once(finished, tmp_path):
     assert (tmp_path / FOUR_EPOCHS / "history.csv").read_bytes() == (finished[0] / "history.csv").read_bytes()
 
 
-@pytest.mark.slow
 def test_a_finished_run_gets_its_events_without_training(finished, tmp_path):
     pytest.importorskip("tensorboard")
     shutil.copytree(finished[0], tmp_path / FOUR_EPOCHS)

@@ -77,6 +77,7 @@ def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(drawn_birds, t
     assert not path.with_name(f".{path.name}.partial").exists()
 
 
+@pytest.mark.slow
 def test_features_are_read_back_if_they_are_whole_and_other_weights_or_images_have_their_own(few_birds, tmp_path):
     few_birds = few_birds.select((0, 1))
     load(few_birds, "pooled", tmp_path)

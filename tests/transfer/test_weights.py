@@ -41,6 +41,7 @@ def legacy(stock, tmp_path_factory) -> Path:
     return save(stock, tmp_path_factory.mktemp("legacy") / OFFICIAL)
 
 
+@pytest.mark.slow
 def test_the_older_format_gives_the_same_weights_and_features(stock, legacy, tmp_path):
     stock.save(tmp_path / "whole.h5")
     expected = {weight.path: array for weight, array in zip(stock.weights, stock.get_weights())}
