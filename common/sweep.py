@@ -306,11 +306,10 @@ def _compare(selection: Selection, runs: Sequence[Run]) -> None:
         return
     print(grid_table(runs, show_test=selection.show_test))
     if len(selection.varied) <= figures.GRID_SWITCHES:
-        values = {name: selection.settings[name] for name in selection.varied}
-        flags = [name.replace("_", "-") for name in values]
+        flags = [name.replace("_", "-") for name in selection.varied]
         for variant in dict.fromkeys(run.variant for run in runs):
             of_variant = [run for run in runs if run.variant == variant]
             fixed = [part for part in of_variant[0].name.split(",") if part.split("=")[0] not in flags]
             path = folder / f"grid,{','.join(fixed)},{'+'.join(flags)}.png"
-            figures.draw_grid(of_variant, values, path)
+            figures.draw_grid(of_variant, selection.varied, path)
             print(f"{path}: validation accuracy against {' and '.join(flags)}")

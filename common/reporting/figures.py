@@ -5,7 +5,7 @@ A new figure is a function and its name in FIGURES; finished runs get it without
 
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -83,57 +83,58 @@ def draw_comparison(runs: Sequence[Run], folder: Path) -> None:
         _save(lambda metric=metric: _comparison(runs, metric), path)
 
 
-def draw_grid(runs: Sequence[Run], values: Mapping[str, Sequence[Any]], path: Path) -> None:
+def draw_grid(runs: Sequence[Run], switches: Sequence[str], path: Path) -> None:
     """Validation accuracy against one or two switches, mean and standard deviation over seeds.
 
     Args:
         runs: of one variant.
-        values: by switch, what it was set to; a line for each value of the second.
+        switches: that vary between the runs; there is a line for each value of the second.
     """
-    _save(lambda: _grid(runs, values), path)
+    _save(lambda: _grid(runs, switches), path)
 
 
-def _grid(runs: Sequence[Run], values: Mapping[str, Sequence[Any]]) -> Figure:
-    (along, of_along), *more = values.items()
-    lines, of_lines = more[0] if more else ("", [None])
+def _grid(runs: Sequence[Run], switches: Sequence[str]) -> Figure:
+    along, *lines = switches
+    values = _values(runs, along)
+    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
+    if is_number:
+        values = dict(sorted(values.items(), key=lambda item: item[1]))
+    places = dict(zip(values, values.values() if is_number else range(len(values))))
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
-    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in of_along)
-    of_along = sorted(of_along) if is_number else of_along
-    places = list(of_along) if is_number else list(range(len(of_along)))
-    for style, one in zip(cycle(STYLES), of_lines):
-        groups = [
-            [
-                run.metrics["val_accuracy"]
-                for run in runs
-                if _setting(run, along) == to_text(value) and (one is None or _setting(run, lines) == to_text(one))
-            ]
-            for value in of_along
-        ]
-        known = [(place, group) for place, group in zip(places, groups) if group]
+    for style, line in zip(cycle(STYLES), _values(runs, lines[0]) if lines else [None]):
+        groups: dict[str, list[float]] = {value: [] for value in values}
+        for run in runs:
+            if line is None or to_text(_setting(run, lines[0])) == line:
+                groups[to_text(_setting(run, along))].append(run.metrics["val_accuracy"])
+        known = {places[value]: group for value, group in groups.items() if group}
         axes.errorbar(
-            [place for place, _ in known],
-            [np.mean(group) for _, group in known],
-            [float(np.std(group, ddof=1)) if len(group) > 1 else 0.0 for _, group in known],
+            list(known),
+            [np.mean(group) for group in known.values()],
+            [float(np.std(group, ddof=1)) if len(group) > 1 else 0.0 for group in known.values()],
             fmt=style,
             capsize=3,
-            label=None if one is None else f"{lines} {to_text(one)}",
+            label=None if line is None else f"{lines[0]} {line}",
         )
-    if is_number and min(places) > 0 and max(places) >= 10 * min(places):
+    if is_number and min(places.values()) > 0 and max(places.values()) >= 10 * min(places.values()):
         axes.set_xscale("log")
-    axes.set_xticks(places, [to_text(value) for value in of_along])
+    axes.set_xticks(list(places.values()), list(places))
     axes.minorticks_off()
     axes.set(xlabel=along.replace("_", " "), ylabel="Validation accuracy")
     axes.set_title(_wrapped(_plain(f"{runs[0].dataset}: {runs[0].script}, {runs[0].variant}")), fontsize=10)
     axes.grid(alpha=0.3)
-    if more:
+    if lines:
         axes.legend()
     return figure
 
 
-def _setting(run: Run, switch: str) -> str:
-    """A switch's value in a run, as text."""
-    return to_text(run.config["experiment"].get(switch))
+def _values(runs: Sequence[Run], switch: str) -> dict[str, Any]:
+    """The values that a switch has in these runs, in their order, by their texts."""
+    return {to_text(value): value for value in (_setting(run, switch) for run in runs)}
+
+
+def _setting(run: Run, switch: str) -> Any:
+    return run.config["experiment"].get(switch)
 
 
 def _comparison(runs: Sequence[Run], metric: str) -> Figure:

@@ -101,3 +101,18 @@ def test_a_long_name_stays_within_the_figure(run):
     figures.draw(run, again=True)
     edges = np.array(Image.open(run.folder / "loss.png").convert("L"))[:, [0, 1, -2, -1]]
     assert edges.min() == 255  # nothing touches the left or the right edge
+
+
+def test_a_grid_shows_every_run_at_the_value_that_its_switch_ended_with(run, tmp_path):
+    """``--epochs 10 20 --more-epochs 5`` makes runs of 15 and 25 epochs."""
+
+    def with_epochs(epochs, accuracy):
+        config = {**run.config, "experiment": {**run.config["experiment"], "epochs": epochs}}
+        return replace(run, config=config, metrics={**run.metrics, "val_accuracy": accuracy})
+
+    def picture(*accuracies):
+        path = tmp_path / "grid.png"
+        figures.draw_grid([with_epochs(15, accuracies[0]), with_epochs(25, accuracies[1])], ["epochs"], path)
+        return path.read_bytes()
+
+    assert len({picture(0.4, 0.5), picture(0.4, 0.6), picture(0.3, 0.5)}) == 3
