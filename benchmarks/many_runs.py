@@ -7,6 +7,7 @@ The ways take turns, a part of the seeds at a time, each a whole command with it
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -14,11 +15,14 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from common import process  # noqa: E402
 from common.environment import processor  # noqa: E402
+from common.reporting.run_folder import CHECKPOINT  # noqa: E402
 from common.tensorflow_setup import available_threads  # noqa: E402
 
 MAY_DIFFER = {"timing.json", "environment.json"}
@@ -47,7 +51,11 @@ def seconds(arguments, flags: list[str], seeds: list[int], output: Path) -> floa
 
 
 def content(path: Path) -> list[bytes]:
-    """The bytes of a file; of a saved network without the date that Keras puts into it."""
+    """The bytes of a file; of a saved network without the date that Keras puts in, of a checkpoint without times."""
+    if path.name == CHECKPOINT:
+        with open(path, "rb") as file:
+            history, _ = json.loads(str(np.lib.format.read_array(file)))
+            return [json.dumps(history).encode(), file.read()]
     if path.suffix != ".keras":
         return [path.read_bytes()]
     with zipfile.ZipFile(path) as archive:
