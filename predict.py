@@ -24,6 +24,7 @@ from common.datasets.decoding import READ, SUFFIXES
 from common.errors import UserError
 from common.experiment import parse_number
 from common.files import atomic_write
+from common.saved_network import SavedRun
 from ex3_resnet_birds import parse_weights
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(argv)
         paths = find_images(arguments.images)
         check_output(arguments)
+        SavedRun.of(arguments.run, arguments.weights)  # says what is wrong with it seconds before TensorFlow could
         tensorflow_setup.configure()
         from common.predictor import Predictor
 
@@ -88,7 +90,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--explain", action="store_true", help="a picture of where the network looks, for each image (Grad-CAM)")
     add(
         "--output",
-        type=cli.path,
+        type=cli.folder,
         metavar="DIR",
         help="where those pictures go (default: explanations, in the working folder)",
     )

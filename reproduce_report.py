@@ -166,7 +166,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         f"{SYNTHETIC_BUDGET['epochs']} epochs, {SYNTHETIC_BUDGET['limit']} images a class (default: real)",
     )
     add(
-        "--data-dir", type=cli.path, metavar="DIR", help="where the data sets are, or are downloaded to (default: data)"
+        "--data-dir",
+        type=cli.folder,
+        metavar="DIR",
+        help="where the data sets are, or are downloaded to (default: data)",
     )
     add("--epochs", type=number, metavar="N", help="at most N epochs a run")
     add("--limit", type=number, metavar="N", help="at most N training images a class")
@@ -183,7 +186,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add(
         "--output",
-        type=cli.path,
+        type=cli.folder,
         metavar="DIR",
         default=cli.beside_the_scripts("results"),
         help="where runs and the page go (default: results)",

@@ -6,6 +6,7 @@ TensorFlow is imported only once there is something to train.
 import argparse
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -137,7 +138,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
     )
     add(
         "--data-dir",
-        type=path,
+        type=folder,
         metavar="DIR",
         default=beside_the_scripts("data"),
         help="where the data set is, or is downloaded to (default: data, beside the scripts)",
@@ -190,7 +191,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
     )
     add(
         "--output",
-        type=path,
+        type=folder,
         metavar="DIR",
         default=beside_the_scripts("results"),
         help="where runs go (default: results, beside the scripts)",
@@ -536,7 +537,36 @@ def beside_the_scripts(name: str) -> Path:
 
 
 def path(text: str) -> Path:
-    return Path(text).expanduser()
+    """A path of the user's, from where the command is given; ``~`` is a home folder, also behind ``--flag=``.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, or of a user who is not there.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name; give a path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"{text}: there is no such user") from None
+
+
+def folder(text: str) -> Path:
+    """A path of a folder, which need not be there yet.
+
+    Raises:
+        argparse.ArgumentTypeError: as ``path``; or it, or what it lies in, is something else than a folder.
+    """
+    found = path(text)
+    for place in (found, *found.parents):
+        try:
+            if not stat.S_ISDIR(place.stat().st_mode):
+                raise argparse.ArgumentTypeError(f"{place} is a file; give a folder")
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # its parent says more
+        except (OSError, ValueError) as error:  # ValueError: a zero byte
+            raise argparse.ArgumentTypeError(f"{place}: {getattr(error, 'strerror', None) or error}") from None
+    return found
 
 
 def _chosen_classes(given: tuple[int, ...] | None, dataset: DataSet, folder: DataFolder) -> tuple[int, ...]:

@@ -19,6 +19,9 @@ import filelock
 
 from common.errors import UserError
 
+LARGEST_ARCHIVE = 4 << 30  # bytes of all that is in one; the birds of 2011 take 1.2 billion
+LARGEST_PIECE = 1 << 20
+LONGEST_NAME = 255  # bytes of a file's, on most systems
 NUMBERS = re.compile(r"\[\s+((?:-?[\d.]+(?:e[-+]?\d+)?,\s+)*-?[\d.]+(?:e[-+]?\d+)?)\s+\]")
 
 
@@ -118,37 +121,57 @@ def extract(
     required: tuple[str, ...] = (),
     finish: Callable[[Path], Any] = lambda folder: None,
 ) -> None:
-    """The files below ``prefix/`` in a tar archive, into a folder that appears whole or not at all.
+    """The files below ``prefix/`` in a gzipped tar archive, into a folder that appears whole or not at all.
 
     Args:
         required: files that must be among them, relative to the prefix; none: at least one file.
         finish: called with the filled folder before it takes its name.
 
     Raises:
-        UserError: the archive is damaged, holds a link, a device or a path that leaves the folder, or lacks a file.
+        UserError: the archive is damaged, holds a link, a device, a path that leaves the folder or more than any data
+            set, or lacks a file.
     """
+    size = 0
     try:
-        with atomic_folder(folder) as temporary, tarfile.open(archive) as tar:
+        with atomic_folder(folder) as temporary, _Gzip(archive) as content, tarfile.TarFile(fileobj=content) as tar:
             for member in tar:
+                size += member.size
+                if size > LARGEST_ARCHIVE:
+                    raise UserError(f"{archive} holds more than {LARGEST_ARCHIVE:,} bytes; get it from elsewhere")
                 path = PurePosixPath(member.name)
                 pieces = [piece for piece in path.parts if piece != "."]
                 leaves = path.is_absolute() or ".." in pieces or set(member.name) & set("\\:")  # the last on Windows
-                if leaves or not (member.isfile() or member.isdir()):
-                    raise UserError(f"{archive} holds {member.name}, which no data set needs; get it from elsewhere")
+                is_long = any(len(os.fsencode(piece)) > LONGEST_NAME for piece in pieces)
+                if leaves or is_long or not (member.isfile() or member.isdir()):
+                    name = member.name[:LONGEST_NAME]
+                    raise UserError(f"{archive} holds {name}, which no data set needs; get it from elsewhere")
                 if not member.isfile() or pieces[:1] != [prefix] or pieces[-1].startswith("._"):
                     continue
                 target = temporary.joinpath(*pieces[1:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with tar.extractfile(member) as source, open(target, "wb") as file:  # type: ignore[union-attr]
+                try:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    file = open(target, "wb")  # noqa: SIM115
+                except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                    raise tarfile.TarError(f"{member.name} is a file and a folder") from None
+                with file, tar.extractfile(member) as source:  # type: ignore[union-attr]
                     shutil.copyfileobj(source, file)
-            while tar.fileobj.read(1 << 20):  # type: ignore[union-attr]  # to the end, where the checksum stands
-                pass
+            while size <= LARGEST_ARCHIVE and (block := content.read(LARGEST_PIECE)):  # to the end: the checksum
+                size += len(block)
             missing = [name for name in required if not (temporary / name).is_file()]
             if missing or not any(temporary.iterdir()):
                 raise tarfile.TarError(f"no {prefix}/{missing[0] if missing else ''} in it")
             finish(temporary)
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise UserError(f"{archive} is not whole ({error}); put a whole one in its place") from error
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzipped file that is read in small pieces: tarfile reads a header at once, whatever size it says it has."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= LARGEST_PIECE:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
 
 
 def sha256_of(path: Path) -> str:

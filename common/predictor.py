@@ -1,6 +1,5 @@
 """What a finished run says of a picture: its network, and all that stands before it."""
 
-import json
 from pathlib import Path
 
 import keras
@@ -14,6 +13,7 @@ from common.errors import UserError
 from common.grad_cam import class_activation_map, grad_cam, has_maps
 from common.pipeline import Normalization
 from common.reporting import heat_map
+from common.saved_network import SavedRun
 from common.transfer import features
 from common.transfer.weights import weights_sha256
 
@@ -40,23 +40,18 @@ class Predictor:
         Raises:
             UserError: no run, no network or a damaged one, or other weights than the run had.
         """
-        config = _read_config(folder)
-        try:
-            self.classes = tuple(config["dataset"]["classes"])
-            self._normalization = Normalization(**config["normalization"])
-            self._features = config["experiment"].get("features")
-            self._is_whole = "normalize" in config["experiment"]  # pixels in memory are; ResNet50 sees those of files
-            options, precision = config["dataset"]["options"], config["precision"]
-            fingerprint = config["backbone"]["weights_sha256"] if self._features else None
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{folder / 'config.json'} is not the configuration of a run ({error!r})") from error
-        self._model = _load_model(folder)
-        self._size = options.get("image_size", self._model.input_shape[1])
-        self._resize = options.get("resize", "squash")
-        if fingerprint:
-            self._backbone = features.feature_extractor(_fitting_weights(folder, fingerprint, weights), precision)
-        elif weights is not None:
-            raise UserError(f"{folder} is no head on frozen features; its network needs no --weights")
+        run = SavedRun.of(folder, weights)
+        self.classes = run.classes
+        self._normalization = Normalization(**run.normalization)
+        self._features = run.features
+        self._is_whole, self._resize = run.is_whole, run.resize
+        self._model = _load_model(folder / "model.keras")
+        if self._model.output_shape != (None, len(run.classes)):
+            raise UserError(f"{folder / 'model.keras'} is not a network of the {len(run.classes)} classes of its run")
+        self._size = run.image_size or self._model.input_shape[1]
+        if run.weights_sha256:
+            choice = _fitting_weights(folder, run.weights_sha256, weights)
+            self._backbone = features.feature_extractor(choice, run.precision)
         self._is_pooled = self._features is not None and len(self._model.input_shape) == 2
         self.can_explain = self._is_pooled or has_maps(self._model)
 
@@ -77,7 +72,7 @@ class Predictor:
             UserError: it cannot be read.
         """
         images, labels = self._read(path), np.array([label])
-        if self._is_pooled:
+        if self._is_pooled and self._features:
             maps = features.unpooled(self._backbone, self._features, images)
             heat = class_activation_map(self._model, maps, labels)
         else:
@@ -98,25 +93,9 @@ class Predictor:
         return self._normalization.apply(tf.constant(features.compute(self._backbone, self._features, images)))
 
 
-def _read_config(folder: Path) -> dict:
-    if not folder.exists():
-        raise UserError(f"{folder} does not exist; give the folder of a finished run, .../NAME/seed-N")
+def _load_model(path: Path) -> keras.Model:
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        seeds = sorted(path.parent.name for path in folder.glob("seed-*/config.json"))
-        hint = f"; it has {', '.join(seeds)} in it" if seeds else ""
-        raise UserError(f"{folder} is not the folder of a finished run, which is .../NAME/seed-N{hint}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{folder / 'config.json'} is damaged ({error}); train the run again") from error
-
-
-def _load_model(folder: Path) -> keras.Model:
-    path = folder / "model.keras"
-    if not path.is_file():
-        raise UserError(f"{folder} has no model.keras, as published runs have none; train the run again")
-    try:
-        return keras.models.load_model(path)
+        return keras.models.load_model(path, compile=False)
     except Exception as error:  # of a damaged file Keras, zipfile and h5py raise many kinds
         raise UserError(f"{path} is damaged ({type(error).__name__}); train the run again") from error
 

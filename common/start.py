@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-
-WEIGHTS = "model.weights.h5"  # in the archive that model.keras is: https://keras.io/api/models/model_saving_apis/
+from common.saved_network import WEIGHTS, check_network
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class InitialWeights:
         """
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            check_network(folder / "model.keras")
             with zipfile.ZipFile(folder / "model.keras") as archive:
                 digest = hashlib.sha256(archive.read(WEIGHTS))
             run = f"{config['dataset']['name']}/{config['script']}/{config['name']}/seed-{config['seed']}"

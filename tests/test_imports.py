@@ -31,6 +31,7 @@ FLOORS = (
         "common.fingerprint",
         "common.start",
     ),
+    ("common.saved_network",),
     ("common.errors",),
 )
 KINDS = re.compile(r"birds?\b|cub.?200|cifar|synthetic|photograph|small images|ex[123]_|bonus_residual", re.IGNORECASE)

@@ -255,7 +255,7 @@ def test_no_data_and_no_network_names_three_ways_out(tmp_path):
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "file").touch()
     assert_error(run_script(EX1, "--data-dir", tmp_path / "file"), "is a file; give a folder")
-    assert_error(run_script(EX1, *QUICK, "--output", tmp_path / "file"), "Not a directory")
+    assert_error(run_script(EX1, *QUICK, "--output", tmp_path / "file"), "is a file; give a folder")
 
 
 def test_one_epoch_on_the_real_images_is_comparable(real_data_dir, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.datasets.archives import SOURCE, Archive, Source, remedy
 from common.datasets.image_data import DataFolder, DataSet, ImageData
-from common.datasets.image_files import ImageFiles, size_flags
+from common.datasets.image_files import ImageFiles, leaves, size_flags
 from common.errors import UserError
 from common.files import extract, make_once, sha256_of, write_json
 
@@ -109,7 +109,7 @@ def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
             raise UserError(f"'{path}' in {folder / 'lists'} is not NNN.Species/file.jpg; get the data again")
         if species.setdefault(int(number), kind) != kind:
             raise UserError(f"{folder / 'lists'} calls species {number} {species[int(number)]} and {kind}")
-        if ".." in path or not (folder / "images" / path).is_file():
+        if leaves(path) or not (folder / "images" / path).is_file():
             raise UserError(f"{folder / 'images' / path} is missing, and a list names it; get the data again")
     count = max(species)
 
@@ -135,7 +135,7 @@ def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
 def _read_list(folder: Path, name: str) -> list[str]:
     path = folder / "lists" / name
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise UserError(f"{path} is missing; {remedy(path.parent)}") from None
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.datasets.archives import Archive, Source
 from common.datasets.image_data import DataFolder, DataSet, ImageData
-from common.datasets.image_files import ImageFiles, size_flags
+from common.datasets.image_files import ImageFiles, leaves, size_flags
 from common.errors import UserError
 from common.files import extract, make_once
 
@@ -71,8 +71,11 @@ def read(folder: Path, size: int, resize: str) -> ImageData:
     for number, path in paths.items():
         if labels[number] not in names:
             raise UserError(f"{folder / 'image_class_labels.txt'} gives image {number} a class without a name")
-        if ".." in path or not (folder / "images" / path).is_file():
+        if leaves(path) or not (folder / "images" / path).is_file():
             raise UserError(f"{folder / 'images' / path} is missing, and a list names it; extract {ARCHIVE.name} anew")
+    if len({*paths.values()}) < len(paths):
+        twice = next(path for path in paths.values() if [*paths.values()].count(path) > 1)
+        raise UserError(f"{folder / 'images.txt'} names {twice} twice; extract {ARCHIVE.name} anew")
     train, test = ([number for number in paths if is_train[number] is part] for part in (True, False))
 
     def files(numbers: list[int]) -> ImageFiles:

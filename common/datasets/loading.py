@@ -16,10 +16,8 @@ def load(
         options: the values of the data set's own flags.
 
     Raises:
-        UserError: a class without images, no data, or damaged data.
+        UserError: a class without images, or with one to train on and to validate, no data, or damaged data.
     """
-    if folder.path.exists() and not folder.path.is_dir():
-        raise UserError(f"--data-dir {folder.path} is a file; give a folder")
     data = dataset.load(folder, classes, options)
     if max(classes) >= len(data.class_names):
         raise UserError(
@@ -33,4 +31,11 @@ def load(
                 f"class {classes[label]} ({data.class_names[label]}) has {train} training and {test} test images "
                 f"in {folder.path}; choose others with --classes"
             )
-    return data.limit(limit) if limit else data
+    data = data.limit(limit) if limit else data
+    for label, count in enumerate(data.images_per_class()[0]):
+        if count < 2:
+            raise UserError(
+                f"class {classes[label]} ({data.class_names[label]}) has one training image, and a class needs two, to "
+                "train and to validate; add images, raise --limit, or leave the class out with --classes"
+            )
+    return data

@@ -1,0 +1,173 @@
+"""Finished runs and files of weights, looked at before Keras opens them: they may come from anywhere.
+
+What a file can do with Keras depends on Keras's version, so what is not needed is refused here: code, other files, and
+arrays that fill the memory. Nothing here imports Keras or TensorFlow.
+"""
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+
+from common.errors import UserError
+
+WEIGHTS = "model.weights.h5"  # in the archive that model.keras is: https://keras.io/api/models/model_saving_apis/
+MODULES = re.compile(r"keras(\.(layers|initializers|regularizers|constraints))?|keras\.src\.(models|ops)\.\w+")
+REFUSED = {  # layers that run code which is not Keras's own, or read files
+    "FlaxLayer",
+    "IntegerLookup",
+    "JaxLayer",
+    "Lambda",
+    "StringLookup",
+    "TFSMLayer",
+    "TextVectorization",
+    "TorchModuleWrapper",
+}
+LARGEST = 500_000_000  # bytes of all weights; ResNet50 has 95 million
+LARGEST_IMAGE = 1024  # pixels a side
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a run's ``config.json`` says of how its network is asked.
+
+    Attributes:
+        classes: the names, by label.
+        normalization: ``mean`` and ``standard_deviation``, as ``common.pipeline.Normalization`` takes them.
+        features: what the network takes in place of images; None: images.
+        is_whole: the pixels it was trained on were whole numbers.
+        image_size: side of its square images; None: the network's input says it.
+        resize: how a photograph becomes a square.
+        precision: a key of ``common.experiment.PRECISIONS``.
+        weights_sha256: of the backbone, where it takes features.
+    """
+
+    classes: tuple[str, ...]
+    normalization: dict[str, tuple[float, ...]]
+    features: str | None
+    is_whole: bool
+    image_size: int | None
+    resize: str
+    precision: str
+    weights_sha256: str | None
+
+    @classmethod
+    def of(cls, folder: Path, weights: str | None = None) -> "SavedRun":
+        """That of the run in a folder.
+
+        Args:
+            weights: the backbone's that its network shall be asked with; None: not given.
+
+        Raises:
+            UserError: no run, a damaged or a foreign configuration, no network or one that may do harm, or weights that
+                it does not need.
+        """
+        config = _read_config(folder)
+        try:
+            options, experiment, normalization = (
+                dict(each) for each in (config["dataset"]["options"], config["experiment"], config["normalization"])
+            )
+            classes = config["dataset"]["classes"]
+            run = cls(
+                classes=tuple(str(name) for name in classes),
+                normalization={
+                    key: tuple(float(value) for value in normalization[key]) for key in ("mean", "standard_deviation")
+                },
+                features=experiment.get("features"),
+                is_whole="normalize" in experiment,  # pixels in memory are; ResNet50 sees those of files
+                image_size=options.get("image_size"),
+                resize=options.get("resize", "squash"),
+                precision=config["precision"],
+                weights_sha256=config["backbone"]["weights_sha256"] if experiment.get("features") else None,
+            )
+            if run.image_size is not None and run.image_size not in range(1, LARGEST_IMAGE + 1):
+                raise ValueError(f"image_size is {run.image_size}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{folder / 'config.json'} is not the configuration of a run ({error!r})") from error
+        if weights is not None and run.weights_sha256 is None:
+            raise UserError(f"{folder} is no head on frozen features; its network needs no --weights")
+        path = folder / "model.keras"
+        if not path.is_file():
+            raise UserError(f"{folder} has no model.keras, as published runs have none; train the run again")
+        try:
+            check_network(path)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is damaged, or no network of a run ({error}); train the run again") from error
+        return run
+
+
+def _read_config(folder: Path) -> dict:
+    if not folder.exists():
+        raise UserError(f"{folder} does not exist; give the folder of a finished run, .../NAME/seed-N")
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        seeds = sorted(path.parent.name for path in folder.glob("seed-*/config.json"))
+        hint = f"; it has {', '.join(seeds)} in it" if seeds else ""
+        raise UserError(f"{folder} is not the folder of a finished run, which is .../NAME/seed-N{hint}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}); train the run again") from error
+
+
+def check_network(path: Path) -> None:
+    """Looks at a ``.keras`` file.
+
+    Raises:
+        ValueError: it holds what no network of the suite's needs, or is no such file.
+        OSError, zipfile.BadZipFile, KeyError, TypeError, RecursionError: it cannot be read, or is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > LARGEST:
+            raise ValueError(f"it holds more than {LARGEST:,} bytes")
+        for part in _objects(json.loads(archive.read("config.json"))):
+            module, name = part.get("module"), part["class_name"]
+            is_plain = isinstance(module, str) and MODULES.fullmatch(module) and name not in REFUSED
+            if not is_plain and (module, name) != (None, "__keras_tensor__"):
+                raise ValueError(f"it holds {module}.{name}, which may run code")
+        check_arrays(io.BytesIO(archive.read(WEIGHTS)))
+
+
+def check_arrays(file: Path | BinaryIO) -> None:
+    """Looks at an HDF5 file of weights.
+
+    Raises:
+        ValueError: it holds a link, an array that lies in other files or is none of numbers, or too much.
+        OSError: it is no such file.
+    """
+    total = 0
+
+    def visit(path: str, link) -> str | None:
+        """What is wrong, which ends the visit."""
+        nonlocal total
+        if not isinstance(link, h5py.HardLink):
+            return f"{path} is a link"
+        item = opened[path]
+        if not isinstance(item, h5py.Dataset):
+            return None
+        if item.external or item.is_virtual:
+            return f"{path} lies in another file"
+        if item.dtype.kind not in "fiub":
+            return f"{path} holds no numbers"
+        total += item.nbytes
+        return f"its arrays up to {path} hold more than {LARGEST:,} bytes" if total > LARGEST else None
+
+    with h5py.File(file, "r") as opened:
+        if problem := opened.visititems_links(visit):
+            raise ValueError(problem)
+
+
+def _objects(value: Any) -> Iterator[dict]:
+    """Whatever in a configuration Keras would make something of."""
+    if isinstance(value, dict):
+        if "class_name" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _objects(each)
