@@ -19,6 +19,7 @@ import filelock
 
 from common.errors import UserError
 
+GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
 LARGEST_ARCHIVE = 4 << 30  # bytes of all that is in one; the birds of 2011 take 1.2 billion
 LARGEST_PIECE = 1 << 20
 LONGEST_NAME = 255  # bytes of a file's, on most systems
@@ -121,7 +122,7 @@ def extract(
     required: tuple[str, ...] = (),
     finish: Callable[[Path], Any] = lambda folder: None,
 ) -> None:
-    """The files below ``prefix/`` in a gzipped tar archive, into a folder that appears whole or not at all.
+    """The files below ``prefix/`` in a tar archive, gzipped or not, into a folder that appears whole or not at all.
 
     Args:
         required: files that must be among them, relative to the prefix; none: at least one file.
@@ -133,7 +134,11 @@ def extract(
     """
     size = 0
     try:
-        with atomic_folder(folder) as temporary, _Gzip(archive) as content, tarfile.TarFile(fileobj=content) as tar:
+        with (
+            atomic_folder(folder) as temporary,
+            _in_pieces(archive) as content,
+            tarfile.TarFile(fileobj=content) as tar,  # pyright: ignore[reportArgumentType]  (writes nothing)
+        ):
             for member in tar:
                 size += member.size
                 if size > LARGEST_ARCHIVE:
@@ -165,13 +170,25 @@ def extract(
         raise UserError(f"{archive} is not whole ({error}); put a whole one in its place") from error
 
 
-class _Gzip(gzip.GzipFile):
-    """A gzipped file that is read in small pieces: tarfile reads a header at once, whatever size it says it has."""
+@contextmanager
+def _in_pieces(archive: Path) -> Iterator["_Pieces"]:
+    """The content of an archive, gzipped or, as some browsers leave it, already unpacked to a plain tar."""
+    with open(archive, "rb") as file:
+        is_gzipped = file.read(2) == GZIP_MAGIC
+        file.seek(0)
+        yield _Pieces(gzip.GzipFile(fileobj=file) if is_gzipped else file)
 
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= LARGEST_PIECE:
+
+class _Pieces:
+    """A file that is read in small pieces: tarfile reads a header at once, whatever size it says it has."""
+
+    def __init__(self, file: gzip.GzipFile | BinaryIO):
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LARGEST_PIECE:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        return super().read(size)
+        return self._file.read(size)
 
 
 def sha256_of(path: Path) -> str:

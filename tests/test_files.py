@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import tarfile
 import threading
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from conftest import run_code
 
 from common.errors import UserError
-from common.files import atomic_folder, atomic_write, locked, make_once, sha256_of, write_json
+from common.files import atomic_folder, atomic_write, extract, locked, make_once, sha256_of, write_json
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
@@ -103,3 +104,16 @@ def test_who_comes_second_is_told(tmp_path):
         locked(tmp_path / "x", busy="somebody is there"),
     ):
         pass
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w"], ids=["gzipped", "as a browser unpacked it"])
+def test_an_archive_is_extracted(mode, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    with tarfile.open(tmp_path / "a.tar.gz", mode) as tar:
+        tar.add(tmp_path / "a.txt", "data/inner/a.txt")
+    extract(tmp_path / "a.tar.gz", "data", tmp_path / "out")
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")] == [
+        "inner",
+        "inner/a.txt",
+    ]
+    assert (tmp_path / "out/inner/a.txt").read_text() == "a"
