@@ -36,13 +36,40 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     try:
         with open(temporary, "wb") as file:
             write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        rename(temporary, path)
     except Exception:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def rename(source: Path, target: Path) -> None:
+    """Gives a file or a folder another name, so that it is whole under the new one even if the power fails.
+
+    What is in it goes to the disk first, then the names in the folder. A file at ``target`` is replaced.
+
+    Source: https://man7.org/linux/man-pages/man2/fsync.2.html, on why the folder needs an fsync of its own.
+
+    Raises:
+        OSError: the disk takes no more, say; ``source`` then has its old name.
+    """
+    for path in sorted(source.rglob("*")) if source.is_dir() else ():
+        _sync(path)
+    _sync(source)
+    os.replace(source, target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    """Waits until a file's bytes, or the names in a folder, are on the disk."""
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":  # which opens no folder, and keeps their names in a journal
+        return
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows syncs what can be written alone
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_writable(folder: Path) -> bool:
@@ -77,7 +104,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        os.replace(temporary, folder)
+        rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -184,6 +184,12 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
             f"TensorFlow cannot compute this on {options.device}: {error.message}; if it is for want of a "
             "deterministic kernel, --no-deterministic does without"
         ) from error
+    if replace(this.data).sha256 != this.data.sha256:  # of a copy, which reads files anew
+        folder.discard()
+        raise UserError(
+            f"images of {this.data.name} have changed while {folder.path} was trained on them, so it was not kept; "
+            "give the same command again"
+        )
     network = portable(outcome.model)
     _save(network, folder.partial / "model.keras", _preprocessing(this))
     np.savez(folder.partial / "predictions.npz", labels=this.data.test_labels, probabilities=outcome.probabilities)

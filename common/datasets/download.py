@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common import tensorflow_setup
 from common.errors import UserError
+from common.files import rename
 
 TIMEOUT = 30  # seconds without a byte
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -44,7 +45,7 @@ def download(url: str, path: Path, sha256: str) -> None:
             cache_dir=str(path.parent.resolve()),
             cache_subdir="",
         )
-        os.replace(temporary, path)
+        rename(temporary, path)
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise

@@ -7,18 +7,19 @@ from the finished folder, and can be drawn again at any time.
 
 import csv
 import json
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import locked, write_json
+from common.files import locked, rename, sha256_of, write_json
 
 CHECKPOINT = ".checkpoint"  # what training resumes from, also for more epochs than the run had
+MANIFEST = ".manifest"  # size and checksum of each file that carries a result, written last
+TEXT_FILES = ("config.json", "metrics.json", "per_class.json", "timing.json", "environment.json", "history.csv")
 SHOWN_DIFFERENCES = 4
 IN_WORDS = {"dataset.sha256": "it was made from other images"}
 HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
@@ -85,6 +86,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         UserError: the folder does not hold a whole run.
     """
+    check_whole(folder, TEXT_FILES)
     try:
         config, metrics, per_class, timing, environment = (
             json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -93,6 +95,37 @@ def read_run(folder: Path) -> Run:
         return Run(folder, config, read_history(folder / "history.csv"), metrics, per_class, timing, environment)
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{folder} does not hold a whole run ({error}); use --force to train it again") from error
+
+
+def check_whole(folder: Path, names: Collection[str] | None = None) -> None:
+    """Compares files of a finished run with its manifest; published runs, and those older than manifests, have none.
+
+    Args:
+        names: which files; None: all that the manifest lists.
+
+    Raises:
+        UserError: a file is missing, or not as the run left it.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = {name: (entry["size"], entry["sha256"]) for name, entry in manifest.items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"{folder / MANIFEST} is damaged ({error}); use --force to train the run again") from error
+    for name, (size, sha256) in listed.items():
+        path = folder / name
+        if names is None or name in names:
+            if not path.is_file():
+                raise UserError(f"{path} is missing; put it back, or use --force to train the run again")
+            if path.stat().st_size != size or sha256_of(path) != sha256:
+                raise UserError(f"{path} is not as the run left it; use --force to train the run again")
+
+
+def _write_manifest(folder: Path) -> None:
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    listed = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in files}
+    write_json(folder / MANIFEST, listed)
 
 
 def find_runs(output: Path) -> list[Path]:
@@ -152,7 +185,10 @@ class RunFolder:
                 f"{self.path} holds {state} run that differs: {_list_differences(found, config)}. "
                 "Keep it and give another --output, or train it again in its place with --force"
             )
-        return read_run(self.path) if self.path.exists() else None
+        if not self.path.exists():
+            return None
+        check_whole(self.path)
+        return read_run(self.path)
 
     def has_begun(self, config: dict) -> bool:
         """Whether an interrupted run of this configuration has left a partial folder."""
@@ -186,11 +222,12 @@ class RunFolder:
 
     def publish(self) -> Run:
         """Gives the partial folder the run's name; a run that was there goes once the new one is in place."""
+        _write_manifest(self.partial)
         old = self.path.with_name(f".{self.path.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if self.path.exists():
-            os.rename(self.path, old)
-        os.rename(self.partial, self.path)
+            rename(self.path, old)
+        rename(self.partial, self.path)
         shutil.rmtree(old, ignore_errors=True)
         return read_run(self.path)
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from common.datasets.image_data import ImageData, Images
 from common.errors import UserError
-from common.files import make_once
+from common.files import make_once, rename
 from common.fingerprint import code_fingerprint
 from common.models import resnet50
 from common.pipeline import PARALLEL_CALLS, evaluation_batch_size, without_autotune
@@ -165,9 +165,7 @@ def _extract(images: Images, kind: str, network, path: Path, quiet: bool) -> Non
             file.write(compute(network, kind, batch).tobytes())
             done += len(batch)
             bar.update(done)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    rename(partial, path)
 
 
 def batches(images: Images, start: int = 0) -> tf.data.Dataset:

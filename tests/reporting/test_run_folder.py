@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -131,3 +133,51 @@ def test_a_folder_that_is_not_a_whole_run_is_named(tmp_path, damage):
         path.write_text(json.dumps({"epochs": 1})[:-1] if damage == "cut" else "[" * 100_000)
     with pytest.raises(UserError, match=r"does not hold a whole run .*--force"):
         read_run(tmp_path)
+
+
+@pytest.fixture
+def whole(finished, tmp_path):
+    """The shared run in an output folder of its own, and its configuration."""
+    source, _ = finished
+    folder = RunFolder(tmp_path, *source.relative_to(source.parents[3]).parts[:3], seed=0)
+    shutil.copytree(source, folder.path)
+    return folder, read_json(source / "config.json")
+
+
+def results(folder):
+    return [path for path in sorted(folder.path.iterdir()) if path.suffix != ".png" and not path.name.startswith(".")]
+
+
+def test_a_finished_run_is_compared_with_its_manifest_when_it_is_read(whole):
+    folder, config = whole
+    assert [*read_json(folder.path / ".manifest")] == [path.name for path in results(folder)]
+    assert {"model.keras", "predictions.npz", "metrics.json"} <= {path.name for path in results(folder)}
+    assert folder.finished(config) == read_run(folder.path)
+    for path in results(folder):
+        content = path.read_bytes()
+        changed = bytes([content[0], content[1] ^ 1]) + content[2:]
+        for damage, words in (
+            (lambda p=path, c=content: p.write_bytes(c[:-1]), "is not as the run left it; use --force"),
+            (lambda p=path, c=changed: p.write_bytes(c), "is not as the run left it; use --force"),
+            (path.unlink, "is missing; put it back, or use --force"),
+        ):
+            if path.name != "config.json":  # which says first of all whether it is the run that was asked for
+                damage()
+                with pytest.raises(UserError, match=rf"{re.escape(str(path))} {words}"):
+                    folder.finished(config)
+                path.write_bytes(content)
+    (folder.path / "loss.png").write_bytes(b"figures are drawn again")
+    (folder.path / ".checkpoint").unlink()
+    assert folder.finished(config) == read_run(folder.path)
+
+
+def test_a_page_of_many_runs_reads_their_text_files_alone(whole):
+    folder, _ = whole
+    (folder.path / "model.keras").write_bytes(b"damaged")
+    read_run(folder.path)
+    write_history(folder.path / "history.csv", [])
+    with pytest.raises(UserError, match=r"history\.csv is not as the run left it"):
+        read_run(folder.path)
+    (folder.path / ".manifest").write_text("[")
+    with pytest.raises(UserError, match=r"\.manifest is damaged .*--force"):
+        read_run(folder.path)
