@@ -6,7 +6,18 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import BONUS, EX1, EX2, EX3, assert_done, assert_error, read_json, run_script, visible_files
+from conftest import (
+    BONUS,
+    EX1,
+    EX2,
+    EX3,
+    assert_done,
+    assert_error,
+    read_json,
+    run_script,
+    script_process,
+    visible_files,
+)
 from PIL import Image
 
 from common.datasets import loading
@@ -273,6 +284,21 @@ def test_exercise_3_extracts_the_features_of_a_folder_once_for_all_seeds(flat, t
     assert (only / "history.csv").read_bytes() == (runs["linear", 1].folder / "history.csv").read_bytes()
     assert read_json(only / "config.json") == runs["linear", 1].config
     assert fingerprint(flat) == before
+
+
+@pytest.mark.slow
+def test_a_photograph_that_changes_while_a_run_trains_costs_the_run(flat, tmp_path):
+    command = (EX3, "--dataset", "folder", "--data-dir", flat, "--weights", "none", "--image-size", 32)
+    command += ("--variant", "finetune", "--epochs", 1, "--batch-size", 8, "--output", tmp_path / "results")
+    process = script_process(*command)
+    for line in process.stdout:
+        if line.endswith(": training\n"):  # the images' fingerprint has been taken
+            (flat / NAMES[0] / "01.PNG").write_bytes((flat / NAMES[1] / "01.PNG").read_bytes())
+    assert process.stderr.read().startswith("error: images of folder have changed while ")
+    process.communicate()
+    assert process.returncode == 2
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.name != ".seed-0.lock" and path.is_file()]
+    assert_done(run_script(*command, "--quiet"))
 
 
 def test_the_flags_say_what_a_folder_takes(flat, split_folder):
