@@ -70,6 +70,11 @@ def test_a_claim_without_runs_names_them(some):
     assert "ex2_improvements batchnorm" in result.evidence
 
 
+def test_a_claim_about_runs_that_are_there_in_bfloat16_alone_is_tested_on_those(published):
+    assert not published.named("ex3_resnet_birds", "finetune")
+    assert examine("birds-finetune-similar", published).word != claims.UNTESTED
+
+
 def test_every_experiment_that_a_claim_or_a_gain_names_is_one(published):
     known = {(exercise.name, each.name) for exercise in EXERCISES for each in exercise.experiments}
     places = [

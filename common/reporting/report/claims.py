@@ -117,7 +117,7 @@ def each_run(places: Sequence[Place], is_so: Callable[[Run], bool], tell: Callab
     """That something is so in every run: supported by all, contradicted by none or few (less than half), else open."""
 
     def examine(runs: Runs) -> Result:
-        by_place = [runs.named(*place) for place in places]
+        by_place = [runs.in_either_precision(*place) for place in places]
         if not all(by_place):
             return _missing([place for place, found in zip(places, by_place) if not found])
         found = [run for of_place in by_place for run in of_place]
@@ -200,7 +200,7 @@ def _compare(runs: Runs, measure: Measure, first: Place, second: Place, decide) 
 def _difference(runs: Runs, measure: Measure, first: Place, second: Place) -> Difference:
     before, after = _values(runs, first, measure), _values(runs, second, measure)
     if measure is ACCURACY:
-        dataset = runs.named(*first)[0].dataset
+        dataset = runs.in_either_precision(*first)[0].dataset
         pooled = pool([[measure.of(run) for run in group] for group in runs.groups(dataset).values()])
         if pooled:
             return pooled_difference(before, after, pooled)
@@ -222,7 +222,7 @@ def _interval(measure: Measure, of) -> str:
 
 
 def _values(runs: Runs, place: Place, measure: Measure) -> list[float]:
-    return [float(measure.of(run)) for run in runs.named(*place)]
+    return [float(measure.of(run)) for run in runs.in_either_precision(*place)]
 
 
 def _missing(places: Sequence[Place]) -> Result:

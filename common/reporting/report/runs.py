@@ -23,6 +23,7 @@ NEEDED = (
     "evaluated_epoch",
     "parameters",
 )
+LOW_PRECISION = ",precision=bfloat16"  # at the end of a NAME
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Runs:
         return sorted(
             (run for run in self.found if run.script == script and self.role(run) == name), key=lambda run: run.seed
         )
+
+    def in_either_precision(self, script: str, name: str) -> list[Run]:
+        """The same, in bfloat16 if there are none in float32."""
+        return self.named(script, name) or self.named(script, name + LOW_PRECISION)
 
     def role(self, run: Run) -> str:
         """The NAME that a run stands for."""

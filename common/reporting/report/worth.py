@@ -15,11 +15,9 @@ from common.reporting.report.improvements import (
     Improvement,
 )
 from common.reporting.report.layers import read_layer_table
-from common.reporting.report.runs import Runs
+from common.reporting.report.runs import LOW_PRECISION, Runs
 from common.reporting.report.statistics import Difference, paired_difference
 from common.reporting.run_folder import Run
-
-LOW_PRECISION = ",precision=bfloat16"
 
 
 @dataclass(frozen=True)
