@@ -126,18 +126,9 @@ def test_bad_flags_are_one_line(flags, words, capsys):
     assert words in line
 
 
-def test_the_script_itself_refuses_in_one_line_and_writes_nothing(tmp_path):
-    for script, flags, words in (
-        (EX1, ["--epochs", "0"], "--epochs: '0' is not a whole number from 1"),
-        (EX1, ["--classes", "90-100"], "--classes 100: cifar100 has the classes 0..99"),
-        (EX1, ["--dataset", "synthetic", "--optimizer", "adamm"], "Keras has no optimizer adamm; it has "),
-        (EX2, ["--shortcuts"], "early-stopping has nothing that --shortcuts could change"),
-        (EX3, ["--variant", "svm", "--dropout", "0.1"], "svm has nothing that --dropout could change"),
-        (EX3, ["--variant", "linear", "svm", "--epochs", "3"], "svm has nothing that --epochs could change"),
-        (EX3, ["--image-size", "8"], "32 to 1024"),
-        (EX3, ["--weights", tmp_path / "no.weights.h5"], "is not a file"),
-    ):
-        assert_error(run_script(script, *flags, "--output", tmp_path), words)
+def test_what_keras_has_not_is_one_line_too_and_nothing_is_written(tmp_path):
+    result = run_script(EX1, "--dataset", "synthetic", "--optimizer", "adamm", "--output", tmp_path)
+    assert_error(result, "Keras has no optimizer adamm; it has ")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -155,6 +155,7 @@ def test_output_folders_are_collected_into_one_table_and_runs_that_differ_are_na
     for name in ("a", "b", "c"):
         shutil.copytree(folder, tmp_path / name / place)
     edit(tmp_path / "c" / place / "metrics.json", '"epochs": 4', '"epochs": 3')
+    (tmp_path / "c" / place / ".manifest").unlink()  # a run that another machine left so
 
     def collect(*names):
         folders = [name if name.startswith("-") else str(tmp_path / name) for name in names]
@@ -176,6 +177,6 @@ def test_output_folders_are_collected_into_one_table_and_runs_that_differ_are_na
     (tmp_path / "b" / place / "history.csv").unlink()
     result, rows = collect("a", "b")
     assert (result.returncode, len(rows)) == (1, 1)
-    assert result.stderr.startswith(f"left out: {tmp_path / 'b' / place} does not hold a whole run")
+    assert result.stderr.startswith(f"left out: {tmp_path / 'b' / place / 'history.csv'} is missing")
     assert_error(collect("nowhere")[0], "holds no finished run")
     assert_error(collect("a", "--table")[0], "--table")
