@@ -12,7 +12,6 @@ kill or a failure, the same command goes on from there.
 import argparse
 import json
 import shlex
-import signal
 import sys
 import tempfile
 import time
@@ -100,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is not None:
         return cli.run_command("reproduce_report", argv)
     process.prepare()
+    cli.stop_on_signals()
     argv = sys.argv[1:]
     try:
         arguments = parse(argv)
@@ -279,8 +279,6 @@ def do(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[dict[str, s
         print(f"All {len(tasks)} runs are there.", flush=True)
         return []
     engine = cli.engine_of(arguments)
-    for signal_number in cli.STOPPED:
-        signal.signal(signal_number, cli.stop)
     print(f"{len(tasks)} runs, {len(tasks) - len(todo)} finished", flush=True)
     if len(todo) < WORTH_MEASURING:
         estimate = Estimate.unscaled()

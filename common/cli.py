@@ -45,8 +45,7 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
     if argv is not None:
         return run_command(exercise.name, argv)
     process.prepare()
-    for number in STOPPED:
-        signal.signal(number, stop)
+    stop_on_signals()
     only_tells = False
     try:
         arguments = parse(exercise)
@@ -500,6 +499,13 @@ def _defaults(dataset: DataSet, exercise: Exercise) -> dict[str, Any]:
 
 def _join(defaults: dict[str, Any]) -> str:
     return ", ".join(f"{name} {to_text(value)}" for name, value in defaults.items())
+
+
+def stop_on_signals() -> None:
+    """Ctrl-C and its kin end this process with a word, but for those it was started to ignore, as nohup has it."""
+    for number in STOPPED:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 def stop(signal_number, frame):

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -18,11 +19,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common import tensorflow_setup  # noqa: E402
+from common import cli, tensorflow_setup  # noqa: E402
 from common.datasets import synthetic, synthetic_birds  # noqa: E402
 from common.datasets.image_data import DataFolder  # noqa: E402
 
 tensorflow_setup.configure()
+for number in cli.STOPPED:  # a job in the background may ignore Ctrl-C, and so would all that it starts
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 EX1, EX2, EX3, BONUS = "ex1_basenet.py", "ex2_improvements.py", "ex3_resnet_birds.py", "bonus_residual.py"
 QUICK = ("--dataset", "synthetic", "--classes", "0-4", "--limit", 40)

@@ -1,6 +1,7 @@
 """Scripts start anywhere: without streams, with settings that would stop them, and with a wrong clock in one line."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -102,3 +103,24 @@ sys.argv = ["script", "--nonsense"]
 sys.exit({call})
 """
     assert_error(run_code(code), f"the clock says {year}", "set the clock")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+@pytest.mark.parametrize("call", ["cli.main(ex1_basenet.EXERCISE)", "reproduce_report.main()"])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_command_with_a_word_unless_it_was_started_to_ignore_it(call, name, code):
+    number = signal.Signals[name]
+    then_the_signal = f"""
+import os, sys
+import ex1_basenet, reproduce_report
+from common import cli
+sys.argv = ["script", "--plan"]
+{call}
+os.kill(os.getpid(), {number})
+print("goes on")
+"""
+    stopped = run_code(then_the_signal)
+    assert (stopped.returncode, stopped.stdout.count("goes on")) == (code, 0)
+    assert stopped.stderr.endswith("stopped; the same command resumes after the last finished epoch\n")
+    ignored = run_code(then_the_signal, preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))  # as nohup does
+    assert ignored.returncode == 0 and ignored.stdout.endswith("goes on\n"), ignored.stderr
