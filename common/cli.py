@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
     """Runs the command line of an exercise and returns 0, 1 if one of several runs beside each other failed, or 2.
 
     Args:
-        argv: None: this process is the command, and Ctrl-C exits with 130 and SIGTERM with 143, from here. Else the
-            command is a process of its own, and nothing changes in this one.
+        argv: None: this process is the command, and from here Ctrl-C exits with 130, SIGTERM with 143 and a hang-up
+            with 129. Else the command is a process of its own, and nothing changes in this one.
     """
     if argv is not None:
         return run_command(exercise.name, argv)
@@ -515,9 +516,10 @@ def stop(signal_number, frame):
     """
     for end in _at_stop:
         end()
-    if sys.stdout.isatty():
-        os.write(sys.stdout.fileno(), SHOW_CURSOR)
-    os.write(2, b"\nstopped; the same command resumes after the last finished epoch\n")
+    with suppress(OSError):  # the terminal, or who reads this, may be what has gone
+        if sys.stdout.isatty():
+            os.write(sys.stdout.fileno(), SHOW_CURSOR)
+        os.write(2, b"\nstopped; the same command resumes after the last finished epoch\n")
     os._exit(STOPPED[signal_number])
 
 
