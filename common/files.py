@@ -51,7 +51,7 @@ def rename(source: Path, target: Path) -> None:
     Source: https://man7.org/linux/man-pages/man2/fsync.2.html, on why the folder needs an fsync of its own.
 
     Raises:
-        OSError: the disk takes no more, say; ``source`` then has its old name.
+        OSError: the disk takes no more, say; it is then whole under one of the names.
     """
     for path in sorted(source.rglob("*")) if source.is_dir() else ():
         _sync(path)
@@ -68,8 +68,25 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows syncs what can be written alone
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (is_folder and error.errno == errno.EINVAL):  # some network file systems sync files alone
+            raise
     finally:
         os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder that is not there yet, and those above it; their names, too, stay if the power fails."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        _sync(each.parent)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Puts a copy of a file at ``target`` in one step, as ``atomic_write``."""
+    with open(source, "rb") as file:
+        atomic_write(target, lambda copied: shutil.copyfileobj(file, copied))
 
 
 def is_writable(folder: Path) -> bool:
@@ -79,7 +96,7 @@ def is_writable(folder: Path) -> bool:
         OSError: something else is wrong, such as a full disk.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         tempfile.TemporaryFile(dir=folder).close()
     except PermissionError:
         return False
@@ -120,7 +137,7 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
     Raises:
         UserError: another process is there, or the file system has no locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if busy is None else 0)
     try:
         lock.acquire()

@@ -1,5 +1,6 @@
-"""The process ends, or the power fails, at each of a run's calls that change a file: ``tests/crash`` counts them."""
+"""The process ends, the disk is full or the power fails at a run's calls that change a file: ``tests/crash`` counts."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from conftest import BIRDS, EX1, EX3, ROOT, THREE_CLASSES, assert_same_run
+
+from common.reporting.run_folder import check_whole, find_runs
 
 SMALL = {
     "training": (EX1, *THREE_CLASSES, "--variant", "adam", "--epochs", 2),
@@ -37,9 +40,9 @@ class Commands:
             env={**os.environ, "LD_PRELOAD": str(library)},
         )
 
-    def __call__(self, command, *more, end_before: int = 0) -> dict:
+    def __call__(self, command, *more, end_at: int = 0, error: int = 0) -> dict:
         argv = [*map(str, command), "--quiet", "--output", str(self.output), *more]
-        asked = {"argv": argv, "end_before": end_before, "log": str(self.log)}
+        asked = {"argv": argv, "end_at": end_at, "error": error, "log": str(self.log)}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -80,7 +83,7 @@ def test_a_run_that_ends_at_any_call_ends_with_the_same_bytes_when_it_is_given_a
     assert calls > 100
     commands.output.rename(tmp_path / "undisturbed")
     for number in range(1, calls + 1):
-        assert commands(command, end_before=number)["code"] == -9
+        assert commands(command, end_at=number)["code"] == -9
         commands.done(command)
         assert_same_run(the_run(tmp_path / "undisturbed"), the_run(commands.output))
         assert left_over(commands.output) == []
@@ -88,26 +91,64 @@ def test_a_run_that_ends_at_any_call_ends_with_the_same_bytes_when_it_is_given_a
 
 
 def test_a_run_that_replaces_another_may_end_at_any_call(commands, tmp_path):
-    """One of the two is there, or the new one is found again."""
+    """One of the two is whole at every moment, and the same command leaves the new one alone."""
     command = SMALL["training"]
     commands.done(command)
+    run = the_run(commands.output)
     shutil.copytree(commands.output, tmp_path / "undisturbed")
     calls = commands.done(command, "--force")
     for number in range(1, calls + 1, 3):
-        assert commands(command, "--force", end_before=number)["code"] == -9
+        assert commands(command, "--force", end_at=number)["code"] == -9
+        check_whole(run if run.exists() else run.with_name(".seed-0.old"))
+        commands.done(command, "--force")
+        assert_same_run(the_run(tmp_path / "undisturbed"), run)
+        assert left_over(commands.output) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [(SMALL["training"], errno.ENOSPC), (SMALL["features and a head"], errno.EDQUOT)],
+    ids=["full disk", "quota"],
+)
+def test_a_disk_that_takes_no_more_is_one_line_and_costs_nothing(commands, tmp_path, command, error):
+    calls = commands.done(command)
+    commands.output.rename(tmp_path / "undisturbed")
+    for number in range(1, calls + 1, 8):
+        answer = commands(command, end_at=number, error=error)
+        lines = answer["stderr"].splitlines()
+        assert lines and all(os.strerror(error) in line for line in lines), answer
+        if answer["code"]:
+            assert answer["code"] == 2 and len(lines) == 1 and lines[0].startswith("error: "), answer
+        else:  # the figures of a finished run
+            assert find_runs(commands.output) and all(line.startswith("warning: ") for line in lines), answer
+        for folder in find_runs(commands.output):
+            check_whole(folder)
         commands.done(command)
         assert_same_run(the_run(tmp_path / "undisturbed"), the_run(commands.output))
+        assert left_over(commands.output) == []
+        shutil.rmtree(commands.output)
 
 
-@pytest.mark.parametrize("command", SMALL.values(), ids=SMALL)
-def test_what_takes_its_final_name_would_be_whole_after_a_power_cut(commands, command):
+MORE_EPOCHS = (*SMALL["training"], "--more-epochs", 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "command"),
+    [(None, SMALL["training"]), (None, SMALL["features and a head"]), (SMALL["training"], MORE_EPOCHS)],
+    ids=[*SMALL, "more epochs"],
+)
+def test_what_takes_its_name_would_be_whole_after_a_power_cut(commands, before, command):
     """Without fsync, a file's bytes and a folder's names may be lost though the rename after them is not.
 
     Source: https://man7.org/linux/man-pages/man2/fsync.2.html.
     """
+    if before:
+        commands.done(before)
+    there = {*commands.output.rglob("*")}
     commands.done(command)
+    (run,) = {*find_runs(commands.output)} - there
     in_memory: set[PurePosixPath] = set()  # files and folders of which something is not on the disk
-    final = []
+    made, renamed = {PurePosixPath(each) for each in there}, []
     for call, first, second in commands.logged():
         path = PurePosixPath(first)
         if call == "fsync":
@@ -117,12 +158,13 @@ def test_what_takes_its_final_name_would_be_whole_after_a_power_cut(commands, co
         elif call == "rename":
             target = PurePosixPath(second)
             lost = {each for each in in_memory if each == path or path in each.parents}
-            if not target.name.startswith("."):
-                final.append(target.name)
-                assert not lost, f"{target} could be there without {lost}"
-            in_memory = (in_memory - lost) | {path.parent, target.parent}
-        else:  # a new name, or one less
+            assert not lost, f"{target} could be there without {lost}"
+            assert not {each for each in in_memory if each.name == ".checkpoint"}, f"{target} without its training"
+            renamed.append(target.name)
+            in_memory |= {path.parent, target.parent}
+        elif call != "mkdir" or path not in made:  # a new name, or one less
             in_memory |= {path.parent} | ({path} if call == "open" else set())
-    assert "seed-0" in final and "config.json" in final
-    run = PurePosixPath(the_run(commands.output))
-    assert run.parent not in in_memory  # its name would be there, too
+            made.add(path)
+    assert {"seed-0", "config.json"} <= set(renamed)
+    folders = {PurePosixPath(each) for each in run.parents if each.is_relative_to(commands.output)}
+    assert not folders & in_memory  # its name, and those of the folders it is in, would be there, too

@@ -3,11 +3,13 @@ import os
 import random
 import tarfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import run_code
 
+from common import files
 from common.errors import UserError
 from common.files import atomic_folder, atomic_write, extract, locked, make_once, sha256_of, write_json
 
@@ -24,6 +26,17 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert "File too large" in run_code(code).stderr
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="/proc is a file system that syncs no folder")
+def test_a_file_system_that_syncs_no_folder_is_none_the_worse():
+    with pytest.raises(OSError, match="Invalid argument"):
+        descriptor = os.open("/proc/self", os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    files._sync(Path("/proc/self"))
 
 
 def test_json_reads_back_exactly_and_lists_of_numbers_stand_on_a_line(tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import locked, rename, sha256_of, write_json
+from common.files import copy, locked, make_folder, rename, sha256_of, write_json
 
 CHECKPOINT = ".checkpoint"  # what training resumes from, also for more epochs than the run had
 MANIFEST = ".manifest"  # size and checksum of each file that carries a result, written last
@@ -156,11 +156,14 @@ class RunFolder:
     def __init__(self, output: Path, dataset: str, script: str, name: str, seed: int):
         self.path = output / dataset / script / name / f"seed-{seed}"
         self.partial = self.path.with_name(f".{self.path.name}.partial")
+        self._replaced = self.path.with_name(f".{self.path.name}.old")
         self.checkpoint = self.partial / CHECKPOINT
 
     @contextmanager
     def locked(self, wait: bool = False) -> Iterator[None]:
         """Keeps other processes from writing this run, until the block or the process ends.
+
+        A run that another was about to replace when its process ended is put back.
 
         Args:
             wait: for another process that is writing it now.
@@ -170,6 +173,9 @@ class RunFolder:
         """
         busy = f"another process is writing {self.path}; stop it, or wait for it, which --wait does"
         with locked(self.path, busy=None if wait else busy):
+            if self._replaced.exists() and not self.path.exists():
+                rename(self._replaced, self.path)
+            shutil.rmtree(self._replaced, ignore_errors=True)
             yield
 
     def finished(self, config: dict) -> Run | None:
@@ -204,10 +210,10 @@ class RunFolder:
             return
         if self.partial.exists():
             self.discard()
-        self.partial.mkdir()
+        make_folder(self.partial)
         if source:
             for name in (CHECKPOINT, "environment.json"):
-                shutil.copyfile(source.path / name, self.partial / name)
+                copy(source.path / name, self.partial / name)
         write_json(self.partial / "config.json", config)  # last: a kill before it leaves nothing that counts
 
     def add_environment(self, row: dict) -> None:
@@ -223,12 +229,10 @@ class RunFolder:
     def publish(self) -> Run:
         """Gives the partial folder the run's name; a run that was there goes once the new one is in place."""
         _write_manifest(self.partial)
-        old = self.path.with_name(f".{self.path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
         if self.path.exists():
-            rename(self.path, old)
+            rename(self.path, self._replaced)
         rename(self.partial, self.path)
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(self._replaced, ignore_errors=True)
         return read_run(self.path)
 
 

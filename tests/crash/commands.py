@@ -1,9 +1,10 @@
-"""Commands of the suite, each in a child that is forked once TensorFlow is imported, ended at one of its file calls.
+"""Commands of the suite, each in a child that is forked once TensorFlow is imported; at a file call it ends or fails.
 
     LD_PRELOAD=file_calls.so python tests/crash/commands.py FOLDER
 
-Reads a line of JSON for each command from standard input, ``{"argv": [...], "end_before": N, "log": PATH}`` (0: it
-comes to its end), and answers with ``{"code": ..., "calls": ..., "stdout": ..., "stderr": ...}``.
+Reads a line of JSON for each command from standard input, ``{"argv": [...], "end_at": N, "error": E, "log": PATH}``,
+and answers with ``{"code": ..., "calls": ..., "stdout": ..., "stderr": ...}``. N is a call's number, or 0: the command
+comes to its end. E is the errno with which that call and those after it fail, or 0: SIGKILL ends the process before it.
 """
 
 import ctypes
@@ -42,7 +43,7 @@ def main() -> None:
                 try:
                     os.dup2(out.fileno(), 1)
                     os.dup2(err.fileno(), 2)
-                    calls.arm(sys.argv[1].encode(), command["end_before"], command["log"].encode())
+                    calls.arm(sys.argv[1].encode(), command["end_at"], command["error"], command["log"].encode())
                     code = carry_out(command["argv"])
                     sys.stdout.flush()
                     counted.write(str(calls.counted()).encode())

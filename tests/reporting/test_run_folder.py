@@ -57,6 +57,22 @@ def test_changed_code_is_named_by_its_files(folder):
         assert folder.finished({**CONFIG, "code": code}) is None
 
 
+def test_a_run_that_was_to_be_replaced_when_the_power_failed_is_put_back(folder):
+    """The other, which was to take its place, stays beside it: ``--force`` goes on from there."""
+    replaced = folder.path.with_name(".seed-0.old")
+    with folder.locked():
+        folder.begin(CONFIG)
+        folder.partial.rename(replaced)
+        folder.begin({**CONFIG, "seed": 1})
+    with folder.locked():
+        assert read_json(folder.path / "config.json") == CONFIG
+        assert folder.has_begun({**CONFIG, "seed": 1})
+    shutil.copytree(folder.path, replaced)  # the new one is in place; the old one was about to go
+    (folder.path / "config.json").write_text("{}")
+    with folder.locked():
+        assert read_json(folder.path / "config.json") == {} and not replaced.exists()
+
+
 def test_an_unfinished_run_is_kept_for_its_own_settings_only(folder):
     with folder.locked():
         folder.begin(CONFIG)
