@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import keras
@@ -188,6 +189,39 @@ def test_a_stopped_command_says_how_to_resume(tmp_path):
         _, stderr = process.communicate()
         assert process.returncode == numbers[number]
         assert stderr.strip() == "stopped; the same command resumes after the last finished epoch"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_command_ends_though_nobody_is_there_to_be_told(tmp_path):
+    """The terminal goes, and with it both streams; or who reads stderr does."""
+    import fcntl
+    import termios
+
+    flags = (EX1, *QUICK, "--variant", "adam", "--epochs", 500)
+    ours, its = os.openpty()
+
+    def take_the_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    command = [sys.executable, *map(str, flags), "--output", str(tmp_path / "terminal")]
+    streams = {"stdin": its, "stdout": its, "stderr": its}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, preexec_fn=take_the_terminal, **streams)
+    os.close(its)
+    shown = b""
+    while b"Epoch 2/500" not in shown:
+        shown += os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait() == 129
+    process = script_process(*flags, "--output", tmp_path / "pipe")
+    for line in process.stdout:
+        if line.startswith("Epoch 2/500"):
+            break
+    process.stderr.close()
+    process.terminate()
+    assert process.wait() == 143
+    process.stdout.close()
 
 
 @pytest.mark.slow
