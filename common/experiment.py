@@ -204,6 +204,15 @@ class Experiment:
     )
     network_options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self):
+        batch, parts = (getattr(self.learning, name, 1) for name in ("batch_size", "accumulate"))
+        normalizes = self.batch_normalization != "none" and not getattr(self.learning, "freeze_batch_norm", False)
+        if normalizes and parts > 1 and batch < 2 * parts:
+            raise UserError(
+                f"--batch-size {batch} in {parts} micro-batches leaves some of one image, and batch normalisation "
+                f"learns nothing from one: " + (f"--accumulate {batch // 2} at most" if batch > 3 else "--accumulate 1")
+            )
+
     def vary(self, name: str, description: str, **changes) -> "Experiment":
         """Another variant: this one with other values of its fields, or of the fields of how it learns."""
         return replace(self.with_settings(**changes), name=name, description=description)

@@ -239,6 +239,12 @@ CASES = {
     "an optimizer that is a number": flags("--optimizer 3", "'3' is not a name, nor NAME+setting=value"),
     "normalisation between": flags("--batch-normalization between", "'between' is not one of before-relu"),
     "more micro-batches than images": flags("--accumulate 65", "--batch-size is 64"),
+    "micro-batches of one image": flags(
+        "--variant finetune --batch-size 67 --accumulate 67", "of one image", "--accumulate 33 at most", script=EX3
+    ),
+    "micro-batches of one image, of an odd batch": flags(
+        "--variant early-stopping --batch-size 3 --accumulate 2", "of one image", "--accumulate 1", script=EX2
+    ),
     "a switch the variant has not": flags("--shortcuts", "has nothing that --shortcuts could change"),
     "a switch that cannot be off": flags("--no-block", "unrecognized arguments: --no-block"),
     "a flag of exercise 3": flags("--weights none", "unrecognized arguments: --weights"),
