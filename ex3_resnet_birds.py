@@ -8,9 +8,8 @@ The report goes from 0.381 (convolutional) to 0.449 (fully-connected); fine-tuni
 """
 
 import sys
-from pathlib import Path
 
-from common import cli
+from common import cli, saved_network
 from common.experiment import (
     Component,
     Exercise,
@@ -94,9 +93,14 @@ FINETUNE_STAGED = FINETUNE_FROZEN_BN.vary(
 
 
 def parse_weights(text: str) -> str:
-    if text not in ("imagenet", "none") and not Path(text).is_file():
-        raise ValueError(f"{text} is not a file, nor imagenet or none")
-    return text
+    if text in ("imagenet", "none"):
+        return text
+    path = cli.path(text)
+    try:
+        saved_network.check_weights(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; give imagenet, none, or ResNet50's weights without its output layer") from error
+    return str(path)
 
 
 WEIGHTS = Flag(

@@ -22,6 +22,7 @@ WITHOUT_CONSEQUENCE = frozenset(
         "experiment",
         "files",
         "fingerprint",
+        "saved_network",
         "tensorflow_setup",
     )
 )

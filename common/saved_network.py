@@ -133,6 +133,26 @@ def check_network(path: Path) -> None:
         check_arrays(io.BytesIO(archive.read(WEIGHTS)))
 
 
+def check_weights(path: Path) -> None:
+    """Looks at a file of weights that a user gives.
+
+    Raises:
+        ValueError: it is none, or as ``check_arrays``.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    if path.suffix != ".h5":
+        raise ValueError(f"{path}: the name of a file of weights ends with .h5")
+    if not h5py.is_hdf5(path):
+        raise ValueError(f"{path} is not an HDF5 file, or not whole")
+    try:
+        check_arrays(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}, as in no file of weights") from error
+    except (OSError, RuntimeError, KeyError) as error:  # as h5py puts damage
+        raise ValueError(f"{path} is damaged ({error})") from error
+
+
 def check_arrays(file: Path | BinaryIO) -> None:
     """Looks at an HDF5 file of weights.
 

@@ -174,6 +174,18 @@ def zeros(folder: Path, name: str, kind: bytes, size: int) -> None:
         file.write(bytes(size // 1000))
 
 
+def arrays(**values) -> Callable[[Path], None]:
+    """Writes an HDF5 file of arrays and links."""
+
+    def write(path: Path) -> None:
+        with h5py.File(path, "w") as file:
+            for name, value in values.items():
+                file[name] = value
+
+    return write
+
+
+WEIGHTS_DATA = [EX3, "--dataset", "synthetic", "--output", "{}/out", "--weights"]
 CIFAR_DATA = [EX1, "--variant", "adam", "--data-dir", "{}/data", "--output", "{}/out", "--offline"]
 BIRDS_DATA = [EX3, "--variant", "linear", "--weights", "none", "--classes", "0-2", *CIFAR_DATA[3:]]
 BIRDS_2011_DATA = [*BIRDS_DATA, "--dataset", "cub200-2011"]
@@ -200,6 +212,26 @@ def of_photos(change: Callable[[Path], object], *words: str) -> Case:
 
 def of_archive(name: str, *members, words: Sequence[str], command: Sequence[str] = CIFAR_DATA) -> Case:
     return Case(command, words, lambda folder: archive(folder, name, *members))
+
+
+def with_layer(folder: Path, layer: dict | None) -> None:
+    """A finished run whose network has this layer; None: one nested ten thousand deep."""
+    path = finished_run(folder) / "model.keras"
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["config.json"] = DEEP if layer is None else json.dumps({"config": {"layers": [layer]}}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def of_network(layer: dict | None) -> Case:
+    words = ["model.keras is damaged", *([f"{layer['class_name']}, which may run code"] if layer else [])]
+    return Case(ASK, words, lambda folder: with_layer(folder, layer))
+
+
+def of_weights(make: Callable[[Path], object], *words: str) -> Case:
+    return Case([*WEIGHTS_DATA, "{}/w.h5"], words, lambda folder: make(folder / "w.h5"))
 
 
 def of_config(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
@@ -262,6 +294,21 @@ CASES = {
     "no finished run to go on from": flags(
         "--dataset synthetic --variant adam --more-epochs 3", "nothing to go on from", "without --more-epochs"
     ),
+    # Weights.
+    "weights that are text": of_weights(lambda f: f.write_text("none"), "is not an HDF5 file, or not whole"),
+    "weights with another ending": Case([*WEIGHTS_DATA, "{}/a.png"], ["ends with .h5"], lambda f: picture(f / "a.png")),
+    "weights cut short": of_weights(lambda f: (arrays(a=np.zeros(5000))(f), edit(f, lambda c: c[:-100])), "{}/w.h5"),
+    "weights that are a link inside": of_weights(arrays(b=h5py.SoftLink("/a")), "b is a link"),
+    "weights that are links outside": of_weights(arrays(b=h5py.ExternalLink("/etc/passwd", "/a")), "b is a link"),
+    "weights that lie in another file": of_weights(
+        lambda f: h5py.File(f, "w").create_dataset("b", (64,), "u1", external=[("/etc/passwd", 0, 64)]),
+        "b lies in another file",
+    ),
+    "weights of terabytes": of_weights(
+        lambda f: h5py.File(f, "w").create_dataset("b", (1 << 40,), "f4", chunks=(1 << 20,)), "hold more than"
+    ),
+    "weights that are words": of_weights(arrays(b=np.array([b"word"])), "b holds no numbers"),
+    "weights of a user who is not there": Case([*WEIGHTS_DATA, "~nobody-of-this-name/w.h5"], ["no such user"]),
     # Folders.
     "the data folder is a file": Case(CIFAR_DATA, ["{}/data is a file"], lambda f: (f / "data").write_text("x")),
     "the data folder is below a file": Case(
@@ -433,6 +480,13 @@ CASES = {
         "lacks the class bees",
     ),
     "a class in Latin-1": of_photos(lambda f: os.rename(f / "bees", os.fsencode(f) + b"/b\xe9es"), "not UTF-8"),
+    "2011: an image from the root": of_birds_2011(
+        lambda f: edit(f / "images.txt", lambda c: c.replace(b"003.Bird_3/b_3_2.jpg", b"/etc/passwd")),
+        "/etc/passwd is missing",
+    ),
+    "an image in both lists": of_birds(
+        lambda f: append(f / "lists/train.txt", "001.Bird_1/b_1_2.jpg\n"), "is in both lists"
+    ),
     # Finished runs.
     "predict: no run": Case([PREDICT, "{}/none", "{}/a.png"], ["{}/none does not exist"], finished_run),
     "predict: no image": Case([*ASK, "{}/b.png"], ["{}/b.png does not exist"], finished_run),
@@ -457,6 +511,21 @@ CASES = {
         ASK, ["has no model.keras"], damaged(finished_run, lambda r: (r / "model.keras").unlink())
     ),
     "predict: weights that are not needed": Case([*ASK, "--weights", "none"], ["needs no --weights"], finished_run),
+    "predict: a network with a lambda layer": of_network({"module": "keras.layers", "class_name": "Lambda"}),
+    "predict: a network with a function": of_network({"module": "builtins", "class_name": "function"}),
+    "predict: a network with a class of elsewhere": of_network({"module": "os", "class_name": "system"}),
+    "predict: a network that reads files": of_network({"module": "keras.layers", "class_name": "StringLookup"}),
+    "predict: a network that is nested": of_network(None),
+    "predict: an image of a size beyond all": Case(
+        ASK,
+        ["image_size is 100000"],
+        of_config(lambda c: c.replace(b'"options": {', b'"options": {"image_size": 100000')),
+    ),
+    "begin with a network with a lambda layer": Case(
+        BEGIN,
+        ["not the folder of a finished run"],
+        lambda f: with_layer(f, {"module": "keras.layers", "class_name": "Lambda"}),
+    ),
     "begin with no run": Case(BEGIN, ["not the folder of a finished run"]),
     "begin with a nested configuration": Case(
         BEGIN,

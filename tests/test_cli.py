@@ -177,7 +177,7 @@ def test_a_switch_with_several_values_is_a_run_for_each_combination():
         (ex2_improvements, ["--precision", "bfloat16", "--no-augment"], "early-stopping,augment=no,precision=bfloat16"),
         (ex2_improvements, ["--threads", 2, "--quiet", "--data-dir", "x", "--output", "y"], "early-stopping"),
         (ex3_resnet_birds, ["--weights", "none", "--image-size", 64], "finetune,image-size=64,weights=none"),
-        (ex3_resnet_birds, ["--weights", EX1, "--resize", "squash"], "finetune"),
+        (ex3_resnet_birds, ["--resize", "squash"], "finetune"),
         (ex3_resnet_birds, ["--resize", "crop", "--image-size", 224], "finetune,resize=crop"),
         (ex3_resnet_birds, ["--dataset", "synthetic", "--image-size", 32], "finetune"),
         (ex1_basenet, ["--optimizer", "SGD+nesterov=yes+momentum=0.9", "--variant", "sgd"], "sgd"),

@@ -107,3 +107,8 @@ def remedy(folder: Path) -> str:
     if (folder / SOURCE).is_file():
         return f"delete {folder}, it is extracted or downloaded again"
     return "get the data again"
+
+
+def leaves(path: str) -> bool:
+    """Whether a path of a list of images leads out of the folder that it is relative to, here or on Windows."""
+    return path.startswith("/") or ".." in path.split("/") or bool(set(path) & set("\\:"))

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.datasets.archives import SOURCE, Archive, Source, remedy
+from common.datasets.archives import SOURCE, Archive, Source, leaves, remedy
 from common.datasets.image_data import DataFolder, DataSet, ImageData
-from common.datasets.image_files import ImageFiles, leaves, size_flags
+from common.datasets.image_files import ImageFiles, size_flags
 from common.errors import UserError
 from common.files import extract, make_once, sha256_of, write_json
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from common.datasets.archives import Archive, Source
+from common.datasets.archives import Archive, Source, leaves
 from common.datasets.image_data import DataFolder, DataSet, ImageData
-from common.datasets.image_files import ImageFiles, leaves, size_flags
+from common.datasets.image_files import ImageFiles, size_flags
 from common.errors import UserError
 from common.files import extract, make_once
 

@@ -178,11 +178,6 @@ class DecodedFiles:
         return ImageArray(self.values).content()
 
 
-def leaves(path: str) -> bool:
-    """Whether a path of a list of images leads out of the folder that it is relative to, here or on Windows."""
-    return path.startswith("/") or ".." in path.split("/") or bool(set(path) & set("\\:"))
-
-
 def size_flags(default_size: int) -> tuple[Flag, ...]:
     """The flags of a data set whose images are files of any size."""
 

@@ -14,7 +14,6 @@ import keras
 import numpy as np
 
 from common.errors import UserError
-from common.saved_network import check_arrays
 
 OFFICIAL = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"  # ImageNet's, as ``keras.applications`` has them
 URL = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{OFFICIAL}"
@@ -97,10 +96,6 @@ def _load(model: keras.Model, path: Path) -> None:
         raise UserError(f"--weights {path}: the name of a file of weights ends with .h5")
     if not h5py.is_hdf5(path):
         raise UserError(f"--weights {path} is not an HDF5 file, or not whole; get {URL}")
-    try:
-        check_arrays(path)
-    except ValueError as error:
-        raise UserError(f"--weights {path}: {error}, as in no file of weights; get {URL}") from error
     expected = {weight.path: tuple(weight.shape) for weight in model.weights}
     try:
         with h5py.File(path, "r") as file:
@@ -124,12 +119,13 @@ def _weights_by_path(file: h5py.File, model: keras.Model) -> dict[str, h5py.Data
     """The arrays of a file by paths as ``read_weights`` has them; none if Keras wrote it before it wrote layers' names.
 
     In Keras's older format, of weights or of a whole model, an array is ``LAYER/LAYER/kernel:0``. In the newer one it
-    is ``layers/KIND_NUMBER/vars/INDEX``, and the layer's name an attribute of ``vars``.
+    is ``layers/KIND_NUMBER/vars/INDEX``, and the layer's name an attribute of ``vars``. Links are not followed, and
+    arrays that lie in other files do not count.
     """
     arrays: dict[str, h5py.Dataset] = {}
 
     def visit(path: str, item) -> None:
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and not item.external and not item.is_virtual:
             arrays[path] = item
 
     file.visititems(visit)

@@ -123,7 +123,7 @@ def test_what_lies_elsewhere_is_not_read(legacy, tmp_path, kind):
         else:
             there = "conv1_bn/conv1_bn/beta"
             file[name] = h5py.SoftLink(f"/{there}") if kind == "soft link" else h5py.ExternalLink(legacy, there)
-    with pytest.raises(UserError, match=r"conv1_conv/bias (is a link|lies in another file), as in no file of weights"):
+    with pytest.raises(UserError, match="conv1_conv/bias is missing"):
         read_weights(str(path))
 
 
