@@ -205,7 +205,6 @@ def test_offline_asks_nobody_and_says_what_to_put_where(proxy, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.slow
 def test_a_proxy_s_refusal_says_the_address_and_the_folder(proxy, tmp_path):
     flags = ("--data-dir", tmp_path / "data", "--output", tmp_path / "out")
     result = run_script(EX1, *flags, env=proxy.environment)
