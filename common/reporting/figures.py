@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.ticker import MaxNLocator
 
 from common.experiment import to_text
@@ -21,6 +22,23 @@ from common.reporting.run_folder import Run
 
 TRAINING, VALIDATION = "#0072B2", "#D55E00"  # safe for the colour-blind (Wong 2011, Nature Methods 8, 441)
 LINE, WRAPPED_LINE = 60, 80  # characters of a heading that fit a figure, in large and in small type
+LONGEST_CLASS = 30  # characters of a class's name beside the matrix
+FAMILIES = (  # of Linux, macOS and Windows
+    "DejaVu Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Noto Sans Devanagari",
+    "Nirmala UI",
+    "Noto Sans Thai",
+    "Leelawadee UI",
+    "Arial Unicode MS",
+)
 NAMED_CLASSES = 50  # up to here a confusion matrix has room for names
 GRID_SWITCHES = 2  # as many as a figure can show
 STYLES = ("o-", "s--", "^-.", "D:")
@@ -40,7 +58,7 @@ def accuracy(run: Run) -> Figure:
 def confusion_matrix(run: Run) -> Figure:
     """Rows: true class; columns: predicted class; colour: the fraction of the row."""
     matrix = np.array(run.per_class["confusion_matrix"], float)
-    names = [_plain(name) for name in run.config["dataset"]["classes"]]
+    names = [_plain(_drawable(name, label)) for label, name in enumerate(run.config["dataset"]["classes"])]
     figure = Figure(figsize=(9, 8), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(matrix / matrix.sum(axis=1, keepdims=True).clip(1), cmap="Blues", vmin=0, vmax=1)
@@ -175,6 +193,20 @@ def _title(run: Run) -> str:
     return _plain(f"{run.dataset}: {run.script}, {run.name.replace(',', ', ')}, seed {run.seed}")
 
 
+def _drawable(name: str, label: int) -> str:
+    """A class's name in a line that leaves room for the matrix; its label, where no font here has the letters."""
+    line = " ".join(name.split())
+    line = line if len(line) <= LONGEST_CLASS else f"{line[: LONGEST_CLASS - 1]}…"
+    fonts = [get_font(findfont(family)) for family in _families()]
+    can_be_drawn = line and all(any(font.get_char_index(ord(letter)) for font in fonts) for letter in line)
+    return line if can_be_drawn else f"class {label}"
+
+
+def _families() -> list[str]:
+    """Matplotlib's own font and, behind it, those of other scripts that are installed."""
+    return [*FAMILIES[:1], *sorted({*FAMILIES[1:]} & {*fontManager.get_font_names()}, key=FAMILIES.index)]
+
+
 def _plain(text: str) -> str:
     """The text without what matplotlib would set as mathematics."""
     return text.replace("$", r"\$")
@@ -197,7 +229,7 @@ def _epoch_axes(metric: str, heading: str):
 
 def _save(make: Callable[[], Figure], path: Path) -> None:
     try:
-        with matplotlib.rc_context(matplotlib.rcParamsDefault):
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, "font.family": _families()}):
             figure = make()
             atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=100))
     except Exception as error:  # whatever matplotlib, a font or the disk makes of it

@@ -86,6 +86,19 @@ def test_names_that_look_like_mathematics_are_drawn_as_they_are(run, capsys):
     assert len(drawn(run)) == len(figures.FIGURES) + len(figures.METRICS)
 
 
+def test_names_too_long_of_other_scripts_or_with_control_characters_leave_the_matrix_its_room(run, recwarn):
+    names = ["x" * 200, "a\nb\tc", "\u732b \U000e0000", "", "Größe", "Кот", *run.config["dataset"]["classes"][6:]]
+    config = {**run.config, "dataset": {**run.config["dataset"], "classes": names}}
+    figure = figures.confusion_matrix(replace(run, config=config))
+    figures.draw(replace(run, config=config), again=True)
+    axes = figure.axes[0]
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown[:6] == ["x" * 29 + "…", "a b c", "class 2", "class 3", "Größe", "Кот"]
+    figure.canvas.draw()
+    assert axes.get_window_extent().width > 450  # of 900 pixels
+    assert not recwarn.list
+
+
 def test_a_figure_that_fails_is_one_warning_and_the_others_are_drawn(run, capsys):
     (run.folder / "loss.png").mkdir()
     figures.draw(run, again=True)
