@@ -18,7 +18,7 @@ from common.datasets import DATASETS
 from common.datasets.image_data import DataFolder, DataSet
 from common.engines import local
 from common.errors import UserError
-from common.experiment import PRECISIONS, Component, Exercise, parse_number, switches, to_text
+from common.experiment import PRECISIONS, Component, Exercise, GradientDescent, parse_number, switches, to_text
 from common.reporting import event_files
 from common.start import InitialWeights
 
@@ -47,7 +47,7 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
         return run_command(exercise.name, argv)
     process.prepare()
     stop_on_signals()
-    only_tells = False
+    only_tells, todo = False, []
     try:
         arguments = parse(exercise)
         only_tells = arguments.list or arguments.table or arguments.plan
@@ -70,7 +70,30 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"error: not enough memory for this{_smaller(todo)}; finished epochs are kept", file=sys.stderr)
+        return 2
     return 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python's or TensorFlow's memory, a GPU's too, was too small; asked without importing TensorFlow."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+
+
+def _smaller(todo: Sequence[sweep.Job]) -> str:
+    """What to try where the memory is too small for the largest batches of these runs."""
+    learnings = [job.experiment.learning for job in todo]
+    in_batches = [each for each in learnings if isinstance(each, GradientDescent) and each.batch_size > 1]
+    if not in_batches:
+        return ": fewer images (--limit) or smaller ones need less"
+    largest = max(in_batches, key=lambda each: each.batch_size // each.accumulate)
+    return (
+        f": try --batch-size {largest.batch_size // 2}, or --accumulate {2 * largest.accumulate}, which computes a "
+        "batch in smaller parts"
+    )
 
 
 def run_command(script: str, argv: Sequence[str]) -> int:

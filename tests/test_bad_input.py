@@ -20,7 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import BONUS, EX1, EX2, EX3, ROOT
+from conftest import BONUS, EX1, EX2, EX3, ROOT, assert_error, run_script, visible_files
 from PIL import Image
 
 PREDICT, REPORT = "predict.py", "reproduce_report.py"
@@ -30,19 +30,19 @@ DEEP = b"[" * 10_000 + b"]" * 10_000
 
 @dataclass
 class Case:
-    """A command and what is wrong with it.
+    """A command that is bad, and what is said of it.
 
     Attributes:
         command: the script and its flags; "{}" stands for the case's folder.
         words: in the line on stderr, in their order; "{}" as above.
         prepare: called with the case's folder, which holds ``data/`` and ``out/``.
-        cwd: where the command is given, below the case's folder; None: in the project's.
+        cwd: where the command is given, below the case's folder; else in the project's.
     """
 
     command: Sequence[str]
     words: Sequence[str]
     prepare: Callable[[Path], object] = lambda folder: None
-    cwd: str | None = None
+    cwd: str = ""
 
 
 def flags(text: str, *words: str, script: str = EX1) -> Case:
@@ -330,6 +330,9 @@ CASES = {
     ),
     "a user who is not there": Case([*CIFAR_DATA[:6], "~nobody-of-this-name/out"], ["~nobody-of-this-name"], cifar),
     "an empty name of a folder": Case([*CIFAR_DATA[:6], ""], ["--output"], cifar),
+    "a relative path, from another folder": Case(
+        [*CIFAR_DATA[:4], "here", *CIFAR_DATA[5:]], [f"Put {ARCHIVE} into here (from"], cwd="out"
+    ),
     "no data, and no network": Case(CIFAR_DATA, [f"Put {ARCHIVE} into {{}}/data"]),
     "no birds, and no network": Case(BIRDS_DATA, ["Put images.tgz and lists.tgz into {}/data"]),
     "no photographs": Case(OWN_DATA, ["is not a folder that is there"]),
@@ -544,6 +547,14 @@ CASES = {
     ),
 }
 
+LATER = {  # what only TensorFlow can know
+    "more memory than there is": flags(
+        "--dataset synthetic --classes 0-2 --limit 20 --variant wide --widths 1000000+1000000",
+        "not enough memory for this: try --batch-size 32, or --accumulate 2",
+        script=BONUS,
+    ),
+}
+
 DRIVER = """
 import contextlib, io, json, os, runpy, sys
 
@@ -600,7 +611,7 @@ def kept(folder: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def answers(folders) -> dict[str, tuple]:
-    """By case: exit code, stdout, stderr, whether TensorFlow was imported, and the folder before the command."""
+    """By case: exit code, stdout, stderr, and what was in its folder before the command."""
     before = {name: kept(folder) for name, folder in folders.items()}
     asked = [
         (
@@ -627,3 +638,11 @@ def test_bad_input_is_one_line_before_tensorflow_is_imported_and_changes_nothing
     for word in CASES[name].words:
         assert word.replace("{}", str(folders[name])) in err, err
     assert kept(folders[name]) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LATER)
+def test_what_only_tensorflow_can_know_is_one_line_too_and_leaves_no_run(tmp_path, name):
+    command = [word.replace("{}", str(tmp_path)) for word in LATER[name].command]
+    assert_error(run_script(*command), *LATER[name].words)
+    assert visible_files(tmp_path) == []
