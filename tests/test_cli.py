@@ -84,46 +84,11 @@ def test_help_has_every_switch_that_a_variant_of_the_script_has():
     assert "--weights" in shown and "--image-size" in shown
 
 
-BAD_FLAGS = [
-    (["--variant", "nadam"], "--variant nadam is not one of sgd, adam, all"),
-    (["--variant", "adam", "adam"], "twice"),
-    (["--varian", "adam"], "unrecognized arguments"),
-    (["--classes", "90-100"], "--classes 100: cifar100 has the classes 0..99"),
-    (["--classes", "0-25", "--dataset", "synthetic"], "--classes 25: synthetic has the classes 0..24"),
-    (["--classes", "1,2,1"], "names a class twice"),
-    (["--classes", "5-2"], "neither a range"),
-    (["--classes", "7"], "a classifier needs two"),
-    (["--epochs", "0"], "--epochs: '0' is not a whole number from 1"),
-    (["--epochs", "3", "3"], "--epochs names one value twice"),
-    (["--batch-size", "-4"], "--batch-size"),
-    (["--limit", "0"], "--limit: '0' is not"),
-    (["--learning-rate", "nan"], "--learning-rate: 'nan' is not a number above 0"),
-    (["--validation-fraction", "1"], "--validation-fraction: '1' is not a number between 0 and 1"),
-    (["--dropout", "1"], "--dropout: '1' is not a number from 0 to below 1"),
-    (["--optimizer", "3"], "--optimizer: '3' is not a name, nor NAME+setting=value"),
-    (["--batch-normalization", "between"], "'between' is not one of before-relu, after-relu, none"),
-    (["--accumulate", "65"], "--batch-size is 64"),
-    (["--shortcuts"], "adam has nothing that --shortcuts could change"),
-    (["--no-block"], "unrecognized arguments: --no-block"),
-    (["--weights", "none"], "unrecognized arguments: --weights"),
-    (["--seed", "-1"], "--seed"),
-    (["--seed", "1", "1"], "--seed names one value twice"),
-]
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"), BAD_FLAGS, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
-)
-def test_bad_flags_are_one_line(flags, words, capsys):
-    try:
-        names(ex1_basenet.EXERCISE, "--variant", "adam", *flags)
-    except SystemExit as end:
-        line = capsys.readouterr().err
-        assert end.code == 2 and line.startswith("error: ") and line.count("\n") == 1
-    except UserError as error:  # which the script prints in the same way
-        line = str(error)
-        assert "\n" not in line
-    assert words in line
+def test_the_scripts_themselves_refuse_in_one_line(tmp_path):
+    """In processes of their own; ``test_bad_input.py`` has many cases more in one."""
+    for script in (EX1, EX2, EX3, BONUS, "predict.py", "reproduce_report.py"):
+        assert_error(run_script(script, "--output", tmp_path / "out", "--fast"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_keras_has_not_is_one_line_too_and_nothing_is_written(tmp_path):

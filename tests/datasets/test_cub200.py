@@ -55,6 +55,17 @@ def test_files_of_apple_s_finder_are_not_images(birds_dir):
     assert len(load(birds_dir).train_labels) == 80
 
 
+def test_lists_as_windows_writes_them_and_names_with_dots_are_read(birds_dir):
+    images = birds_dir / "CUB_200_2010" / "images"
+    path = lists(birds_dir, "train")
+    first = path.read_text().splitlines()[0]
+    dotted = first.replace(".jpg", "..jpg")
+    (images / first).rename(images / dotted)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_text().replace(first, dotted).replace("\n", "\r\n").encode())
+    data = load(birds_dir)
+    assert len(data.train_labels) == 80 and dotted in data.train_images.paths
+
+
 def test_classes_that_a_smaller_data_set_does_not_have_are_refused(birds_dir):
     with pytest.raises(UserError, match=r"has the classes 0\.\.19; choose from them with --classes"):
         load(birds_dir, classes=(0, 20))
