@@ -9,7 +9,7 @@ The report goes from 0.381 (convolutional) to 0.449 (fully-connected); fine-tuni
 
 import sys
 
-from common import cli, saved_network
+from common import cli
 from common.experiment import (
     Component,
     Exercise,
@@ -95,12 +95,10 @@ FINETUNE_STAGED = FINETUNE_FROZEN_BN.vary(
 def parse_weights(text: str) -> str:
     if text in ("imagenet", "none"):
         return text
-    path = cli.path(text)
     try:
-        saved_network.check_weights(path)
+        return str(cli.weights_file(text))
     except ValueError as error:
         raise ValueError(f"{error}; give imagenet, none, or ResNet50's weights without its output layer") from error
-    return str(path)
 
 
 WEIGHTS = Flag(

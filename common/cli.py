@@ -20,6 +20,7 @@ from common.engines import local
 from common.errors import UserError
 from common.experiment import PRECISIONS, Component, Exercise, GradientDescent, parse_number, switches, to_text
 from common.reporting import event_files
+from common.saved_network import check_weights
 from common.start import InitialWeights
 
 SHOW_CURSOR = b"\x1b[?25h"  # which a display that renews itself hides
@@ -579,6 +580,18 @@ def path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise argparse.ArgumentTypeError(f"{text}: there is no such user") from None
+
+
+def weights_file(text: str) -> Path:
+    """A path of a file of weights.
+
+    Raises:
+        argparse.ArgumentTypeError: as ``path``.
+        ValueError: as ``common.saved_network.check_weights``.
+    """
+    found = path(text)
+    check_weights(found)
+    return found
 
 
 def folder(text: str) -> Path:
