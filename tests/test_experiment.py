@@ -40,7 +40,7 @@ def random_value(kind, chance):
     if kind["type"] is tuple:
         return tuple(chance.randint(1, 99) for _ in range(chance.randint(1, 3)))
     if kind["type"] is int:
-        return chance.randint(2, 300)  # a batch of one image could not be two micro-batches
+        return chance.randint(4, 300)  # a smaller batch in two micro-batches would leave one of a single image
     return chance.choice((0.1, 0.25, round(chance.random(), 3), chance.random()))
 
 
