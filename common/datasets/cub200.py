@@ -109,7 +109,12 @@ def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
             raise UserError(f"'{path}' in {folder / 'lists'} is not NNN.Species/file.jpg; get the data again")
         if species.setdefault(int(number), kind) != kind:
             raise UserError(f"{folder / 'lists'} calls species {number} {species[int(number)]} and {kind}")
-        if leaves(path) or not (folder / "images" / path).is_file():
+        if leaves(path):
+            raise UserError(
+                f"{folder / 'lists'} names {path}, which leads out of images/ "
+                "or has a : or \\ that Windows takes in no name; rename it, there too"
+            )
+        if not (folder / "images" / path).is_file():
             raise UserError(f"{folder / 'images' / path} is missing, and a list names it; get the data again")
     count = max(species)
 

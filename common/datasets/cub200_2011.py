@@ -1,5 +1,6 @@
 """Caltech-UCSD Birds 200, the release of 2011 (Wah et al. 2011, Caltech CNS-TR-2011-001)."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,16 @@ def read(folder: Path, size: int, resize: str) -> ImageData:
     for number, path in paths.items():
         if labels[number] not in names:
             raise UserError(f"{folder / 'image_class_labels.txt'} gives image {number} a class without a name")
-        if leaves(path) or not (folder / "images" / path).is_file():
+        if leaves(path):
+            raise UserError(
+                f"{folder / 'images.txt'} names {path}, which leads out of images/ "
+                "or has a : or \\ that Windows takes in no name; rename it, there too"
+            )
+        if not (folder / "images" / path).is_file():
             raise UserError(f"{folder / 'images' / path} is missing, and a list names it; extract {ARCHIVE.name} anew")
-    if len({*paths.values()}) < len(paths):
-        twice = next(path for path in paths.values() if [*paths.values()].count(path) > 1)
-        raise UserError(f"{folder / 'images.txt'} names {twice} twice; extract {ARCHIVE.name} anew")
+    path, count = Counter(paths.values()).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{folder / 'images.txt'} names {path} twice; extract {ARCHIVE.name} anew")
     train, test = ([number for number in paths if is_train[number] is part] for part in (True, False))
 
     def files(numbers: list[int]) -> ImageFiles:
@@ -97,7 +103,7 @@ def read(folder: Path, size: int, resize: str) -> ImageData:
 def _read(folder: Path, name: str, parse: Callable[[str], Any]) -> dict[int, Any]:
     """A list: by the number that begins a line what stands behind it."""
     try:
-        lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
+        lines = (folder / name).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{folder / name} is not a text file ({error}); extract {ARCHIVE.name} anew") from error
     found: dict[int, Any] = {}

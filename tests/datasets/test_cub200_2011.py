@@ -71,13 +71,25 @@ def test_line_ends_of_windows_a_byte_order_mark_and_the_order_of_lines_do_not_co
     assert load(data_dir).sha256 == known
 
 
+def test_only_line_ends_end_a_line(data_dir):
+    known, name = load(data_dir), "red\u2028\x0cwader.jpg"
+    images = data_dir / "CUB_200_2011/images/001.Red_wader"
+    (images / "red_wader_0000.jpg").rename(images / name)
+    rewrite(data_dir, "images.txt", lambda text: text.replace(b"red_wader_0000.jpg", name.encode(), 1))
+    assert len(load(data_dir).train_images) == len(known.train_images)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
         ("images.txt", lambda text: b"", "images.txt is empty"),
         ("images.txt", lambda text: b"\xff\xfe\x00", "images.txt is not a text file"),
         ("images.txt", lambda text: text.replace(b"1 001.", b"x 001.", 1), "images.txt has the line 'x 001."),
-        ("images.txt", lambda text: text.replace(b"001.Red", b"../001.Red", 1), "is missing, and a list names it"),
+        (
+            "images.txt",
+            lambda text: text.replace(b"001.Red", b"../001.Red", 1),
+            "001.Red_wader/red_wader_0000.jpg, which leads",
+        ),
         ("images.txt", lambda text: text.replace(b"_0000", b"_9999", 1), "9999.jpg is missing, and a list names"),
         ("image_class_labels.txt", lambda text: text + b"1 2\n", "has two lines for 1;"),
         ("image_class_labels.txt", lambda text: text + b"99 2\n", "do not name the same images: 99 is in one alone"),
