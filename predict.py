@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {cli.one_line(error)}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: cannot read or write {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        what = f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}"
+        print(f"error: {cli.one_line(UserError(what))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

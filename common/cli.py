@@ -659,8 +659,10 @@ def _classes_text(labels: Sequence[int]) -> str:
 def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" {error.filename}" if error.filename else ""
-        return (
+        text = (
             f"cannot read or write{where}: {error.strerror}; mend that and give the same command again, "
             "it resumes after the last finished epoch"
         )
-    return " ".join(str(error).split())
+    else:
+        text = str(error)
+    return " ".join(text.split())  # a file's name may hold a line break

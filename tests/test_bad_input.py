@@ -424,6 +424,20 @@ CASES = {
         lambda f: append(f / "lists/train.txt", "001.Bird_1/other.jpg\n"), "other.jpg is missing"
     ),
     "a list with a zero": of_birds(lambda f: append(f / "lists/train.txt", "001.Bird_1/a\0.jpg\n"), "is missing"),
+    "a name that Windows does not take": of_birds(
+        lambda f: (picture(f / "images/001.Bird_1/a:b.jpg"), append(f / "lists/train.txt", "001.Bird_1/a:b.jpg\n")),
+        "lists names 001.Bird_1/a:b.jpg, which leads",
+        "or has a : or \\ that Windows takes in no name",
+    ),
+    "a list that is a folder, below a name of two lines": Case(
+        [*BIRDS_DATA[:7], "--data-dir", "{}/a\nb", "--output", "{}/out", "--offline"],
+        ["a b/CUB_200_2010/lists/test.txt: Is a directory"],
+        lambda f: (
+            shutil.move(birds(f).parent, f / "a\nb"),
+            (f / "a\nb" / CUB / "lists/test.txt").unlink(),
+            (f / "a\nb" / CUB / "lists/test.txt").mkdir(),
+        ),
+    ),
     "a species of many digits": of_birds(
         lambda f: append(f / "lists/train.txt", f"{'9' * 30}.Bird/a.jpg\n"), "is missing"
     ),
@@ -444,7 +458,7 @@ CASES = {
     ),
     "2011: an image that leaves": of_birds_2011(
         lambda f: edit(f / "images.txt", lambda c: c.replace(b"003.Bird_3/b_3_2.jpg", b"../classes.txt")),
-        "../classes.txt is missing",
+        "names ../classes.txt, which leads out of images/",
     ),
     "2011: a number of many digits": of_birds_2011(
         lambda f: append(f / "images.txt", f"{'1' * 5000} a.jpg\n"), "images.txt"

@@ -208,6 +208,15 @@ def test_a_folder_is_read_in_order_and_a_damaged_file_is_a_line_beside_the_other
             assert picture.format == "PNG" and picture.size == (448, 224)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_names_that_are_not_utf_8_or_hold_a_line_break_are_read(capsys, finished, shapes, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    shutil.copy(shapes[0], folder / os.fsdecode(b"\xe9\n.png"))
+    code, out, err = said(capsys, finished[0], folder, "--json", "--explain", "--output", tmp_path / "why")
+    assert (code, err) == (0, "") and len(json.loads(out)) == 1 and len([*(tmp_path / "why").iterdir()]) == 1
+
+
 def test_only_a_damaged_file_is_one_line_and_no_table(capsys, finished, pictures):
     code, out, err = said(capsys, finished[0], pictures / "bad.png")
     assert (code, out, err.count("\n")) == (2, "", 1)

@@ -100,7 +100,7 @@ class ImageFiles:
     def reader(self):
         import tensorflow as tf
 
-        paths = tf.constant(self.absolute_paths())
+        paths = tf.constant([os.fsencode(path) for path in self.absolute_paths()])  # a name need not be UTF-8
         image = tf.TensorSpec(self.shape[1:], tf.float32)
         decode = tf.autograph.experimental.do_not_convert(self.decode)  # which would wrap a UserError in its traceback
         return lambda chosen: tf.map_fn(decode, tf.gather(paths, chosen), fn_output_signature=image)
@@ -120,7 +120,7 @@ class ImageFiles:
         Raises:
             UserError: one cannot be read; the line names it, the first of several.
         """
-        images = self._each(lambda path: np.rint(self.decode(path).numpy()).astype(np.uint8))
+        images = self._each(lambda path: np.rint(self.decode(os.fsencode(path)).numpy()).astype(np.uint8))
         return np.stack(images) if images else np.empty(self.shape, np.uint8)
 
     def _each(self, function: Callable[[str], Any]) -> list:
