@@ -152,16 +152,17 @@ def micro_batch_sizes(images: int, batch_size: int, accumulate: int) -> list[int
     """The images in each micro-batch of an epoch.
 
     Every batch comes in ``accumulate`` micro-batches of nearly equal size, so an epoch ends on a whole optimizer
-    step; a last batch of fewer images than that joins the one before it.
+    step; a last batch with less than two images for each joins the one before it, since batch normalisation learns
+    nothing from one.
 
     Raises:
-        UserError: fewer images than micro-batches in a batch.
+        UserError: less than two images for each micro-batch of a batch.
     """
-    if images < accumulate:
+    if images < 2 * accumulate:
         raise UserError(f"{images} training images are too few for {accumulate} micro-batches; change --accumulate")
     batches = [batch_size] * (images // batch_size)
     rest = images % batch_size
-    if rest >= accumulate:
+    if rest >= 2 * accumulate:
         batches.append(rest)
     elif rest:
         batches[-1] += rest

@@ -115,10 +115,12 @@ def test_large_images_are_evaluated_in_smaller_batches():
     ("images", "batch_size", "accumulate", "sizes"),
     [
         (10, 4, 1, [4, 4, 2]),
-        (10, 4, 2, [2, 2, 2, 2, 1, 1]),
-        (9, 4, 2, [2, 2, 3, 2]),  # one image cannot be two micro-batches: it joins the batch before
+        (12, 4, 2, [2, 2, 2, 2, 2, 2]),
+        (11, 4, 2, [2, 2, 4, 3]),  # of three images, one would be alone in its micro-batch: they join the batch before
+        (129, 64, 1, [64, 65]),
         (10, 10, 3, [4, 3, 3]),
-        (3, 64, 3, [1, 1, 1]),
+        (6, 64, 3, [2, 2, 2]),
+        (3, 1, 1, [1, 1, 1]),  # as asked for
         (130, 64, 4, [16, 16, 16, 16, 17, 17, 16, 16]),
     ],
 )
@@ -131,14 +133,14 @@ def test_every_batch_comes_in_whole_in_micro_batches_of_nearly_one_size():
     for _ in range(500):
         batch_size, images = (int(number) for number in random.integers(1, 200, 2))
         accumulate = int(random.integers(1, batch_size + 1))
-        if images < accumulate:
+        if images < 2 * accumulate:
             with pytest.raises(UserError, match="too few for"):
                 micro_batch_sizes(images, batch_size, accumulate)
             continue
         sizes = micro_batch_sizes(images, batch_size, accumulate)
         batches = np.array(sizes).reshape(-1, accumulate)  # whole optimizer steps
         assert batches.sum() == images
-        assert batches.min() > 0 and (np.ptp(batches, axis=1) <= 1).all()
+        assert batches.min() >= min(2, batch_size // accumulate) and (np.ptp(batches, axis=1) <= 1).all()
         assert (batches.sum(axis=1)[:-1] == batch_size).all()
 
 
