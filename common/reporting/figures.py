@@ -156,8 +156,9 @@ def _setting(run: Run, switch: str) -> Any:
 
 
 def _comparison(runs: Sequence[Run], metric: str) -> Figure:
-    names = " against ".join(run.name for run in runs)
-    figure, axes = _epoch_axes(metric, _plain(f"{runs[0].dataset}: {names}, seed {runs[0].seed}"))
+    names = " against ".join(run.variant for run in runs)
+    settings = runs[0].name.removeprefix(runs[0].variant).replace(",", ", ")
+    figure, axes = _epoch_axes(metric, _plain(f"{runs[0].dataset}: {names}{settings}, seed {runs[0].seed}"))
     for color, run in zip((TRAINING, VALIDATION, "#009E73", "#CC79A7"), runs):
         epochs = [row["epoch"] for row in run.history]
         for key, split, width in ((metric, "training", 0.8), (f"val_{metric}", "validation", 2.8)):
@@ -167,7 +168,7 @@ def _comparison(runs: Sequence[Run], metric: str) -> Figure:
                 color=color,
                 linewidth=width,
                 marker="." if len(epochs) == 1 else None,
-                label=f"{_plain(run.name)}, {split}",
+                label=f"{_plain(run.variant)}, {split}",
             )
     axes.legend()
     return figure
