@@ -69,7 +69,10 @@ def restore(model: keras.Model, path: Path, keep_best: bool) -> tuple[Training, 
         training = Training(*json.loads(str(read_array(file))))
         for variable in _variables(model):
             variable.assign(read_array(file))
-        return training, [read_array(file) for _ in model.weights] if keep_best else None
+        best_weights = [read_array(file) for _ in model.weights] if keep_best else None
+        if file.read(1):
+            raise ValueError("it holds more")
+        return training, best_weights
 
 
 def _variables(model: keras.Model) -> list:

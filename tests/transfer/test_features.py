@@ -1,5 +1,10 @@
 """The features of frozen ResNet50, beside plain Keras."""
 
+import contextlib
+import io
+import shutil
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -75,6 +80,23 @@ def test_an_extraction_that_was_stopped_goes_on_to_the_same_bytes(drawn_birds, t
     load(large, "pooled", tmp_path)
     assert path.read_bytes() == whole
     assert not path.with_name(f".{path.name}.partial").exists()
+
+
+def test_photographs_that_change_while_their_features_are_computed_leave_none_behind(drawn_birds, tmp_path):
+    """Else the features of others would be found under their fingerprint, once they are as they were."""
+    shutil.copytree(drawn_birds, tmp_path / "birds")
+    birds = cub200.read(tmp_path / "birds", "synthetic", 64, "squash").select((0, 1))
+    first, *_, last = (Path(path) for path in birds.train_images.absolute_paths())
+
+    class Watched(io.StringIO):
+        def write(self, text):
+            if "are computed" in text:  # the photographs have been looked at, and none has been read for its features
+                first.write_bytes(last.read_bytes())
+            return super().write(text)
+
+    with contextlib.redirect_stdout(Watched()), pytest.raises(UserError, match=r"have changed .* same command again"):
+        load(birds, "pooled", tmp_path / "features", quiet=False)
+    assert [path.suffix for path in (tmp_path / "features").iterdir()] == [".lock"]
 
 
 @pytest.mark.slow
