@@ -114,6 +114,10 @@ class GradientDescent:
                 f"gradient accumulation in {self.accumulate} micro-batches needs batches of as many images, and "
                 f"--batch-size is {self.batch_size}"
             )
+        if self.warmup and self.schedule.name != Component("CosineDecay").name:
+            raise UserError(
+                f"--warmup needs --schedule CosineDecay, the schedule that Keras can warm up; not {self.schedule}"
+            )
 
 
 @dataclass(frozen=True)

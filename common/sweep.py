@@ -14,7 +14,7 @@ from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.display import ProgressDisplay, TrackedRun
 from common.engines import CompletedCommand, Engine
 from common.errors import UserError
-from common.experiment import Exercise, Experiment, GradientDescent, run_name
+from common.experiment import Component, Exercise, Experiment, GradientDescent, run_name
 from common.reporting.run_folder import Run, RunFolder, read_run
 from common.reporting.tables import grid_table, result_line, table
 from common.start import Continued, InitialWeights
@@ -249,7 +249,8 @@ def _run_as_processes(
     """
     new = _new(selection, todo)
     with_features = [job for job in new if job.experiment.features_on_disk]
-    options = _configure(selection) if selection.settings or with_features or len(new) < len(todo) else None
+    of_keras = any(isinstance(value, Component) for values in selection.settings.values() for value in values)
+    options = _configure(selection) if of_keras or with_features or len(new) < len(todo) else None
     if options:
         from common import run
 

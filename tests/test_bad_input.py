@@ -277,6 +277,10 @@ CASES = {
     "micro-batches of one image, of an odd batch": flags(
         "--variant early-stopping --batch-size 3 --accumulate 2", "of one image", "--accumulate 1", script=EX2
     ),
+    "a warm-up of nothing": flags("--warmup 0.1", "--warmup needs --schedule CosineDecay", "not inversetimedecay"),
+    "a warm-up that Keras has not": flags(
+        "--warmup 0.1 --schedule ExponentialDecay+decay_rate=0.5", "--warmup needs", "not exponentialdecay"
+    ),
     "a switch the variant has not": flags("--shortcuts", "has nothing that --shortcuts could change"),
     "a switch that cannot be off": flags("--no-block", "unrecognized arguments: --no-block"),
     "a flag of exercise 3": flags("--weights none", "unrecognized arguments: --weights"),
@@ -499,7 +503,7 @@ CASES = {
     "a class in Latin-1": of_photos(lambda f: os.rename(f / "bees", os.fsencode(f) + b"/b\xe9es"), "not UTF-8"),
     "2011: an image from the root": of_birds_2011(
         lambda f: edit(f / "images.txt", lambda c: c.replace(b"003.Bird_3/b_3_2.jpg", b"/etc/passwd")),
-        "/etc/passwd is missing",
+        "names /etc/passwd, which leads out of images/",
     ),
     "an image in both lists": of_birds(
         lambda f: append(f / "lists/train.txt", "001.Bird_1/b_1_2.jpg\n"), "is in both lists"

@@ -52,6 +52,8 @@ def test_two_settings_have_two_names_and_one_has_one():
         chosen = chance.sample(sorted(usable), chance.randint(0, len(usable)))
         changes = {name: random_value(usable[name], chance) for name in chosen}
         others = {"limit": str(chance.randint(1, 9))} if chance.random() < 0.3 else {}
+        if changes.keys() & {"schedule", "warmup"}:  # only one can warm up
+            changes |= {"schedule": Component("CosineDecay", {"alpha": chance.random()})}
         experiment = own.with_settings(**changes)
         name = run_name(experiment, own, others)
         assert name == run_name(own.with_settings(**dict(reversed(changes.items()))), own, others)

@@ -88,8 +88,6 @@ def make_optimizer(learning: GradientDescent, learning_rate: float, steps: int) 
 
 def _make_schedule(learning: GradientDescent, learning_rate: float, steps: int):
     if learning.schedule == Component("constant"):
-        if learning.warmup:
-            raise UserError("--warmup needs --schedule CosineDecay, the schedule that Keras can warm up")
         return learning_rate
     schedules = keras.optimizers.schedules
     keras_class = _find(schedules, schedules.LearningRateSchedule, learning.schedule, "learning-rate schedule")
@@ -97,8 +95,6 @@ def _make_schedule(learning: GradientDescent, learning_rate: float, steps: int):
     options: dict = {"initial_learning_rate": learning_rate}
     warmup_steps = 0
     if learning.warmup:
-        if "warmup_target" not in known:
-            raise UserError(f"--warmup needs --schedule CosineDecay; Keras cannot warm up {learning.schedule}")
         warmup_steps = max(1, round(learning.warmup * steps))
         options |= {"initial_learning_rate": 0.0, "warmup_target": learning_rate, "warmup_steps": warmup_steps}
     if "decay_steps" in known and "decay_steps" not in learning.schedule.settings:

@@ -92,8 +92,6 @@ def test_a_schedule_keeps_its_own_settings():
         ({"optimizer": Component("sgd", {"rho": 0.9})}, "SGD cannot be made of sgd.rho=0.9"),
         ({"optimizer": Component("loss_scale_optimizer")}, "Keras has no optimizer lossscaleoptimizer"),
         ({"schedule": Component("linear")}, "Keras has no learning-rate schedule linear; it has .*CosineDecay"),
-        ({"warmup": 0.1}, "--warmup needs --schedule CosineDecay"),
-        ({"warmup": 0.1, "schedule": Component("ExponentialDecay", {"decay_rate": 0.5})}, "--warmup needs"),
         ({"schedule": Component("ExponentialDecay")}, "ExponentialDecay cannot be made of exponentialdecay"),
     ],
     ids=lambda value: "" if isinstance(value, str) else "-".join(map(str, value.values())),
