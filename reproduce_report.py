@@ -54,6 +54,9 @@ ABLATIONS = {
 }
 SYNTHETIC_BUDGET = {"epochs": 2, "limit": 30}
 QUICK_BUDGET = {"epochs": 2, "limit": 10}
+# Bytes that a run may need: most to fine-tune on real photographs.
+MEMORY = 10 * 2**30
+SYNTHETIC_MEMORY = 2**30
 WORTH_MEASURING = 5  # runs from which on the measurement, which takes as long as a short run, is worth it
 MEASURED = ("--variant", "adam", "--dataset", "synthetic", "--epochs", "3", "--limit", "100", "--quiet")
 
@@ -177,7 +180,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--weights", metavar="VALUE", help="ResNet50's: imagenet, a .h5 file, or none (default: imagenet)")
     add("--precision", choices=PRECISIONS, help="mixed precision (default: float32)")
     add = parser.add_argument_group("how it is carried out").add_argument
-    cli.add_engine_flags(add, "1, on synthetic data as many as there are cores")
+    cli.add_engine_flags(add, "as many as there are cores, and memory for; 1 on a GPU")
     add(
         "--threads",
         type=number,
@@ -206,7 +209,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if is_synthetic and arguments.weights is None:
         arguments.weights = "none"
     if arguments.engine == "local":
-        arguments.jobs = arguments.jobs or (tensorflow_setup.available_threads() if is_synthetic else 1)
+        memory_each = SYNTHETIC_MEMORY if is_synthetic else MEMORY
+        arguments.jobs = arguments.jobs or tensorflow_setup.runs_at_a_time(memory_each)
     arguments.exercises = [key for key in BY_KEY if key in arguments.exercises]
     return arguments
 

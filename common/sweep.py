@@ -135,13 +135,15 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     found = (
         f"{data.name}: {len(data.class_names)} classes, {to_train:,} images to train and validate, {to_test:,} to test"
     )
+    slower = tensorflow_setup.why_slower(selection.precision)
     if selection.engine:
-        print(f"{found}, {len(todo)} runs", flush=True)
+        print(_sentences(f"{found}, {len(todo)} runs", slower), flush=True)
         runs, failed = _run_as_processes(selection, selection.engine, todo, data)
     else:
         options = _configure(selection)
-        why = tensorflow_setup.why_no_gpu() if options.device == "CPU" else None
-        print(f"{found}, on {options.device}, {options.threads} threads{f'. {why}' if why else ''}", flush=True)
+        line = f"{found}, on {options.device}, {options.threads} threads"
+        notes = (tensorflow_setup.why_no_gpu(), slower) if options.device == "CPU" else ()
+        print(_sentences(line, *notes), flush=True)
         _check(todo)
         runs, failed = _run_one_by_one(selection, todo, data, options), []
     if runs:
@@ -149,6 +151,12 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     for job in failed:
         print(f"failed: {job.name}, seed {job.seed}", file=sys.stderr)
     return len(failed)
+
+
+def _sentences(line: str, *notes: str | None) -> str:
+    """A line, and what else there is to say behind it."""
+    found = [note for note in notes if note]
+    return " ".join([f"{line}.", *found]) if found else line
 
 
 def _configure(selection: Selection) -> "RunOptions":

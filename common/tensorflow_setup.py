@@ -7,7 +7,7 @@ All that could change results from outside is dealt with here: environment varia
 import os
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import UserError
@@ -24,6 +24,11 @@ REMOVED = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
 )
+# Instructions that compute in a precision, by the names that Linux has for them on x86 and ARM.
+INSTRUCTIONS = {
+    "bfloat16": {"avx512_bf16", "amx_bf16", "bf16"},
+    "float16": {"avx512_fp16", "amx_fp16", "asimdhp"},
+}
 VISIBLE = (*"0123456789", "GPU-", "MIG-")  # what CUDA_VISIBLE_DEVICES begins with where it names a GPU
 
 
@@ -78,14 +83,51 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def runs_at_a_time(memory_each: int, root: Path = Path("/")) -> int:
+    """As many runs as there are cores, and memory for; one where there is a GPU, which they would share.
+
+    Args:
+        memory_each: bytes that a run may need.
+        root: of the file system, where Linux says how much memory a container has (``/sys/fs/cgroup/memory.max``).
+    """
+    if _has_driver(root):
+        return 1
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # Windows does not say
+        return 1
+    with suppress(OSError, ValueError):
+        memory = min(memory, int((root / "sys/fs/cgroup/memory.max").read_text()))
+    return max(1, min(available_threads(), memory // memory_each))
+
+
+def why_slower(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """A sentence where the processor has no instructions for a precision; None if it has, or if nobody says.
+
+    Source: https://uxlfoundation.github.io/oneDNN/dev_guide_data_types.html, on what oneDNN emulates.
+
+    Args:
+        precision: a key of ``common.experiment.PRECISIONS``.
+        cpuinfo: what Linux says of the processor, its instructions in lines that begin with flags or Features.
+    """
+    if precision not in INSTRUCTIONS or not cpuinfo.exists():
+        return None
+    lines = [line.partition(":") for line in cpuinfo.read_text(errors="replace").splitlines()]
+    known = {word for key, _, words in lines if key.strip() in ("flags", "Features") for word in words.split()}
+    if not known or known & INSTRUCTIONS[precision]:
+        return None
+    return (
+        f"This processor only emulates {precision}: on it, --precision {precision} is slower than float32, not faster."
+    )
+
+
 def why_no_gpu(root: Path = Path("/")) -> str | None:
     """A sentence on why TensorFlow does not use the GPU that is in this machine; None if there is none.
 
     Args:
         root: of the file system, whose ``/sys/bus/pci`` lists the devices and ``/dev`` those with a driver.
     """
-    has_driver = any((root / "dev").glob("nvidia[0-9]*")) or shutil.which("nvidia-smi") is not None
-    if not has_driver:
+    if not _has_driver(root):
         if not any(map(_is_nvidia_gpu, (root / "sys" / "bus" / "pci" / "devices").glob("*"))):
             return None
         return "A GPU is here, but not its driver: install NVIDIA's; in a container, let the GPU in (--gpus all)."
@@ -95,6 +137,10 @@ def why_no_gpu(root: Path = Path("/")) -> str | None:
     if sys.platform == "win32":
         return "A GPU is here, but TensorFlow cannot use it: on Windows it can in WSL2 only."
     return 'A GPU is here, but TensorFlow lacks the CUDA packages: pip install "tensorflow[and-cuda]".'
+
+
+def _has_driver(root: Path) -> bool:
+    return any((root / "dev").glob("nvidia[0-9]*")) or shutil.which("nvidia-smi") is not None
 
 
 def _is_nvidia_gpu(device: Path) -> bool:

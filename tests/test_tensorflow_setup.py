@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -93,6 +94,43 @@ def test_why_no_gpu_is_used_is_a_sentence(files, visible, words, tmp_path, monke
         device.write_text(text)
     sentence = tensorflow_setup.why_no_gpu(tmp_path)
     assert sentence is None if words is None else sentence is not None and words in sentence
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has a GPU")
+def test_as_many_runs_at_a_time_as_cores_and_memory_allow(tmp_path):
+    cores = tensorflow_setup.available_threads()
+    assert tensorflow_setup.runs_at_a_time(1, tmp_path) == cores
+    assert tensorflow_setup.runs_at_a_time(2**60, tmp_path) == 1
+    limit = tmp_path / "sys" / "fs" / "cgroup" / "memory.max"
+    limit.parent.mkdir(parents=True)
+    limit.write_text("max\n")
+    assert tensorflow_setup.runs_at_a_time(2**20, tmp_path) == cores
+    limit.write_text(f"{2**30}\n")  # a container's
+    assert tensorflow_setup.runs_at_a_time(2**30, tmp_path) == 1
+    limit.unlink()
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "nvidia0").touch()
+    assert tensorflow_setup.runs_at_a_time(1, tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "is_slower"),
+    [
+        ("bfloat16", "flags\t: fpu avx2 avx512f avx512_bf16", False),
+        ("bfloat16", "flags\t: fpu avx2 avx512f", True),
+        ("bfloat16", "Features\t: fp asimd bf16", False),
+        ("float16", "flags\t: fpu avx512f avx512_bf16", True),
+        ("float32", "flags\t: fpu", False),
+        ("bfloat16", "cpu\t: POWER9", False),  # which does not say
+    ],
+)
+def test_a_precision_that_the_processor_emulates_is_said_to_be_slower(precision, flags, is_slower, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\n{flags}\n")
+    sentence = tensorflow_setup.why_slower(precision, cpuinfo)
+    assert (sentence is not None) == is_slower
+    assert not is_slower or (f"only emulates {precision}" in sentence and "slower" in sentence)
+    assert tensorflow_setup.why_slower(precision, tmp_path / "none") is None
 
 
 def test_a_kernel_that_tensorflow_lacks_is_one_line_and_the_first_line_says_why_no_gpu_is_used(project, tmp_path):
