@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None
+
+IN_A_TRACEBACK = re.compile(rf"{UserError.__name__}: (.+?)\nTraceback ", re.DOTALL)  # as TensorFlow puts an error
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,20 @@ def _check_continued(source: RunFolder, config: dict, this: trial.Trial) -> None
 def prepare(experiment: Experiment, dataset: DataSet, data: ImageData, options: RunOptions) -> None:
     """Computes what several runs share, and leaves it on disk: features of the frozen backbone."""
     if experiment.features_on_disk:
-        _trial(experiment, dataset, data, 0, options).features(experiment.features_on_disk)
+        with _unreadable_images_named():
+            _trial(experiment, dataset, data, 0, options).features(experiment.features_on_disk)
+
+
+@contextmanager
+def _unreadable_images_named() -> Iterator[None]:
+    """Raises the UserError of an image that TensorFlow was reading, which puts it into a traceback of its own."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = IN_A_TRACEBACK.search(error.message)
+        if found is None:
+            raise
+        raise UserError(found[1]) from error
 
 
 def _trial(experiment: Experiment, dataset: DataSet, data: ImageData, seed: int, options: RunOptions) -> trial.Trial:
@@ -174,7 +191,8 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
         folder.add_environment(
             environment.describe(options.device, options.threads, finished_epochs(folder.checkpoint) + 1)
         )
-        outcome = trial.run_trial(this, folder.checkpoint, verbose, watch)
+        with _unreadable_images_named():
+            outcome = trial.run_trial(this, folder.checkpoint, verbose, watch)
     except (UserError, tf.errors.UnimplementedError) as error:
         if isinstance(error, Diverged) or not folder.checkpoint.exists():
             folder.discard()  # nothing in it is worth resuming from
@@ -184,12 +202,6 @@ def _train(this: trial.Trial, folder: RunFolder, options: RunOptions) -> Run:
             f"TensorFlow cannot compute this on {options.device}: {error.message}; if it is for want of a "
             "deterministic kernel, --no-deterministic does without"
         ) from error
-    if replace(this.data).sha256 != this.data.sha256:  # of a copy, which reads files anew
-        folder.discard()
-        raise UserError(
-            f"images of {this.data.name} have changed while {folder.path} was trained on them, so it was not kept; "
-            "give the same command again"
-        )
     network = portable(outcome.model)
     _save(network, folder.partial / "model.keras", _preprocessing(this))
     np.savez(folder.partial / "predictions.npz", labels=this.data.test_labels, probabilities=outcome.probabilities)

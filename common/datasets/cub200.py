@@ -118,17 +118,16 @@ def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
             raise UserError(f"{folder / 'images' / path} is missing, and a list names it; get the data again")
     count = max(species)
 
-    def files(paths):
-        return ImageFiles(folder / "images", np.array(paths), size, resize)
+    images = ImageFiles(folder / "images", np.array([*train, *test]), size, resize)
 
     def labels(paths):
         return np.array([int(path.partition(".")[0]) - 1 for path in paths])
 
     return ImageData(
         name=name,
-        train_images=files(train),
+        train_images=images[np.arange(len(train))],
         train_labels=labels(train),
-        test_images=files(test),
+        test_images=images[np.arange(len(train), len(images))],
         test_labels=labels(test),
         class_names=tuple(
             species.get(number, f"species {number}").partition(".")[2] or f"species {number}"

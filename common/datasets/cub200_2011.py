@@ -83,18 +83,16 @@ def read(folder: Path, size: int, resize: str) -> ImageData:
     if count > 1:
         raise UserError(f"{folder / 'images.txt'} names {path} twice; extract {ARCHIVE.name} anew")
     train, test = ([number for number in paths if is_train[number] is part] for part in (True, False))
-
-    def files(numbers: list[int]) -> ImageFiles:
-        return ImageFiles(folder / "images", np.array([paths[number] for number in numbers], np.str_), size, resize)
+    images = ImageFiles(folder / "images", np.array([paths[number] for number in (*train, *test)]), size, resize)
 
     def labels_of(numbers: list[int]) -> np.ndarray:
         return np.array([labels[number] - 1 for number in numbers], np.int64)
 
     return ImageData(
         name="cub200-2011",
-        train_images=files(train),
+        train_images=images[np.arange(len(train))],
         train_labels=labels_of(train),
-        test_images=files(test),
+        test_images=images[np.arange(len(train), len(images))],
         test_labels=labels_of(test),
         class_names=tuple(names[number].partition(".")[2] or names[number] for number in sorted(names)),
     )

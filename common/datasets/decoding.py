@@ -3,7 +3,6 @@
 import io
 import warnings
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -31,18 +30,18 @@ UPRIGHT = {
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def read_pixels(path: Path) -> np.ndarray:
+def decode(content: bytes, path: str) -> np.ndarray:
     """The picture in a file, or the first of several: uint8 (height, width, 3), RGB, upright as its EXIF says.
 
     What is transparent shows white; of 16 bits a channel the upper 8 are kept.
 
+    Args:
+        content: the file's bytes.
+        path: what errors call it.
+
     Raises:
-        UserError: the file cannot be read, is of another format, damaged, cut off or too large; the line names it.
+        UserError: the file is of another format, damaged, cut off or too large; the line names it.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     try:
         return _decode(content)
     except Image.DecompressionBombError as error:

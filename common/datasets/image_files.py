@@ -6,15 +6,16 @@ import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.datasets.decoding import read_pixels
+from common.datasets.decoding import decode
 from common.datasets.image_data import ImageArray
+from common.errors import UserError
 from common.experiment import Flag, parse_number
 
 RESIZE = ("squash", "pad", "crop")
@@ -24,18 +25,22 @@ RESIZE = ("squash", "pad", "crop")
 class ImageFiles:
     """Files of images, seen as images (images, size, size, 3); as ``common.datasets.image_data.Images``.
 
+    A file must have the same bytes whenever it is read, so that what is trained on is what the fingerprint says.
+
     Attributes:
         folder: what the paths are relative to.
         paths: str (images,).
         size: side of the square that every image is resized to.
         resize: "squash" (both sides to ``size``), "pad" (the longer one, black beside it) or "crop"
             (the shorter one, the middle kept).
+        known: by absolute path, the SHA-256 of a file that has been read; all parts of the same images share it.
     """
 
     folder: Path
     paths: np.ndarray
     size: int
     resize: str
+    known: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -48,6 +53,7 @@ class ImageFiles:
         return len(self.paths), self.size, self.size, 3
 
     def joined(self, others: ImageFiles) -> ImageFiles:
+        """These and, behind them, others; both are parts of the same images."""
         return replace(self, paths=np.concatenate([self.paths, others.paths]))
 
     def absolute_paths(self) -> list[str]:
@@ -62,9 +68,10 @@ class ImageFiles:
         """A fingerprint of names and bytes of the files, in hexadecimal."""
         digest = hashlib.sha256()
         for name, path in zip(self.paths, self.absolute_paths()):
-            found = os.stat(path)
+            if path not in self.known:
+                self._read(path)
             digest.update(name.encode())
-            digest.update(_sha256(path, found.st_size, found.st_mtime_ns))
+            digest.update(self.known[path])
         return digest.hexdigest()
 
     def content(self) -> bytes:
@@ -80,11 +87,12 @@ class ImageFiles:
         Resizing is bilinear, antialiased where it makes smaller.
 
         Raises:
-            UserError: as ``common.datasets.decoding.read_pixels``; inside a TensorFlow function ``tf.errors.OpError``.
+            UserError: it cannot be read, has changed, or as ``common.datasets.decoding.decode``; inside a TensorFlow
+                function ``tf.errors.OpError``.
         """
         import tensorflow as tf
 
-        image = tf.numpy_function(_read_pixels, [path], tf.uint8, stateful=False)
+        image = tf.numpy_function(self._pixels, [path], tf.uint8, stateful=False)
         image = tf.ensure_shape(image, (None, None, 3))
         size = [self.size, self.size]
         if self.resize == "pad":
@@ -111,7 +119,7 @@ class ImageFiles:
         Raises:
             UserError: one cannot be read; the line names it, the first of several.
         """
-        self._each(lambda path: read_pixels(Path(path)).shape)
+        self._each(lambda path: self._pixels(path).shape)
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -128,6 +136,25 @@ class ImageFiles:
 
         with ThreadPoolExecutor(PARALLEL_CALLS) as threads:
             return list(threads.map(function, self.absolute_paths()))
+
+    def _pixels(self, path) -> np.ndarray:
+        name = os.fsdecode(np.asarray(path).item())
+        return decode(self._read(name), name)
+
+    def _read(self, path: str) -> bytes:
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read: {error.strerror}; mend that and give the same command again"
+            ) from error
+        digest = hashlib.sha256(content).digest()
+        if self.known.setdefault(path, digest) != digest:
+            raise UserError(
+                f"{path} has changed since it was first read; put the old one back and give the same command again, or "
+                "train on the new one with --force"
+            )
+        return content
 
 
 @dataclass(frozen=True)
@@ -200,13 +227,3 @@ def size_flags(default_size: int) -> tuple[Flag, ...]:
             parse_resize,
         ),
     )
-
-
-def _read_pixels(path) -> np.ndarray:
-    return read_pixels(Path(os.fsdecode(np.asarray(path).item())))
-
-
-@lru_cache(maxsize=1 << 20)
-def _sha256(path: str, size: int, modified: int) -> bytes:
-    """The checksum of a file; read again once its size or time is another."""
-    return hashlib.sha256(Path(path).read_bytes()).digest()

@@ -49,11 +49,11 @@ def load(
         data_options: the values of the data set's flags, such as the images' size.
 
     Raises:
-        UserError: an image that does not decode, images that change meanwhile, or a file of features that is damaged.
+        UserError: an image that does not decode, or a file of features that is damaged.
     """
     images = data.train_images.joined(data.test_images)
     decides = {
-        "images": _fingerprint(images),
+        "images": hashlib.sha256(images.content()).hexdigest(),
         "options": dict(data_options),
         "weights": weights_sha256(weights),
         "precision": precision,
@@ -66,13 +66,7 @@ def load(
 
     def extract():
         images.verify()
-        partial = _extract(images, kind, feature_extractor(weights, precision), path, quiet)
-        if _fingerprint(images) != decides["images"]:
-            partial.unlink()
-            raise UserError(
-                f"images of {data.name} have changed while their features were computed; give the same command again"
-            )
-        rename(partial, path)
+        _extract(images, kind, feature_extractor(weights, precision), path, quiet)
 
     make_once(path, extract)
     try:
@@ -158,12 +152,8 @@ class FeatureRows:
         return read
 
 
-def _fingerprint(images: Images) -> str:
-    return hashlib.sha256(images.content()).hexdigest()
-
-
-def _extract(images: Images, kind: str, network, path: Path, quiet: bool) -> Path:
-    """Appends a batch after the other to the hidden file that becomes ``path``, and returns it when it is whole."""
+def _extract(images: Images, kind: str, network, path: Path, quiet: bool) -> None:
+    """Appends a batch after the other to a hidden file, which takes its name once it is whole."""
     partial = path.with_name(f".{path.name}.partial")
     row = resnet50.feature_shape(kind, images.shape[1:])
     with open(partial, "a+b") as file:
@@ -175,7 +165,7 @@ def _extract(images: Images, kind: str, network, path: Path, quiet: bool) -> Pat
             file.write(compute(network, kind, batch).tobytes())
             done += len(batch)
             bar.update(done)
-    return partial
+    rename(partial, path)
 
 
 def batches(images: Images, start: int = 0) -> tf.data.Dataset:

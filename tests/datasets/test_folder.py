@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import shutil
 
 import numpy as np
@@ -13,6 +14,7 @@ from conftest import (
     EX3,
     assert_done,
     assert_error,
+    assert_same_run,
     read_json,
     run_script,
     script_process,
@@ -286,19 +288,89 @@ def test_exercise_3_extracts_the_features_of_a_folder_once_for_all_seeds(flat, t
     assert fingerprint(flat) == before
 
 
+def disturbed(command, watch):
+    """Runs a script, shows ``watch`` each line as it is printed, and returns the one line that ends it."""
+    process = script_process(*command, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    for line in process.stdout:
+        watch(line)
+    error = process.stderr.read()
+    process.communicate()
+    assert (process.returncode, error.count("\n")) == (2, 1), error
+    assert error.startswith("error: ") and "the same command again" in error
+    return error
+
+
+def on_photographs(folder, *flags):
+    return (EX3, "--dataset", "folder", "--data-dir", folder, "--weights", "none", "--image-size", 32, *flags)
+
+
+FINETUNE = ("--variant", "finetune", "--batch-size", 8)
+
+
 @pytest.mark.slow
 def test_a_photograph_that_changes_while_a_run_trains_costs_the_run(flat, tmp_path):
-    command = (EX3, "--dataset", "folder", "--data-dir", flat, "--weights", "none", "--image-size", 32)
-    command += ("--variant", "finetune", "--epochs", 1, "--batch-size", 8, "--output", tmp_path / "results")
-    process = script_process(*command)
-    for line in process.stdout:
+    command = (*on_photographs(flat, *FINETUNE, "--epochs", 1), "--output", tmp_path / "results")
+    changed = flat / NAMES[0] / "01.PNG"
+
+    def watch(line):
         if line.endswith(": training\n"):  # the images' fingerprint has been taken
-            (flat / NAMES[0] / "01.PNG").write_bytes((flat / NAMES[1] / "01.PNG").read_bytes())
-    assert process.stderr.read().startswith("error: images of folder have changed while ")
-    process.communicate()
-    assert process.returncode == 2
+            changed.write_bytes((flat / NAMES[1] / "01.PNG").read_bytes())
+
+    assert disturbed(command, watch).startswith(f"error: {changed} has changed since ")
     assert not [path for path in (tmp_path / "results").rglob("*") if path.name != ".seed-0.lock" and path.is_file()]
     assert_done(run_script(*command, "--quiet"))
+
+
+@pytest.mark.slow
+def test_photographs_that_are_swapped_and_swapped_back_while_a_run_trains_cost_a_line(flat, tmp_path):
+    command = on_photographs(flat, *FINETUNE, "--epochs", 5)
+    for_training = [flat / name / "01.PNG" for name in NAMES[:2]]
+
+    def swap():
+        first, second = (path.read_bytes() for path in for_training)
+        for path, content in zip(for_training, (second, first)):
+            path.write_bytes(content)
+
+    def watch(line):
+        if line.startswith(("Epoch 2/", "Epoch 4/")):  # epoch 3 reads every photograph
+            swap()
+
+    error = disturbed((*command, "--output", tmp_path / "results"), watch)
+    assert any(f"{path} has changed since " in error for path in for_training)
+    assert_error(run_script(*command, "--output", tmp_path / "results"), "it was made from other images")
+    swap()
+    resumed = run_script(*command, "--output", tmp_path / "results")
+    assert_done(resumed)
+    assert "resumes after epoch " in resumed.stdout
+    assert_done(run_script(*command, "--output", tmp_path / "undisturbed"))
+    (folder,) = find_runs(tmp_path / "undisturbed")
+    assert_same_run(folder, tmp_path / "results" / folder.relative_to(tmp_path / "undisturbed"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "beginning"),
+    [
+        ((*FINETUNE, "--epochs", 2), "Epoch 2/"),
+        (("--variant", "logistic"), "features of 30 images"),
+        (("--variant", "logistic", "--seed", 0, 1, "--jobs", 2), "features of 30 images"),
+    ],
+    ids=["while training", "while features are computed", "before several runs"],
+)
+def test_a_folder_that_is_unmounted_and_comes_back_costs_a_line(flat, tmp_path, flags, beginning):
+    command = on_photographs(flat, *flags)
+
+    def watch(line):
+        if line.startswith(beginning):
+            flat.rename(tmp_path / "unmounted")
+
+    error = disturbed((*command, "--output", tmp_path / "results"), watch)
+    assert str(flat) in error and "cannot be read: No such file or directory" in error
+    (tmp_path / "unmounted").rename(flat)
+    assert_done(run_script(*command, "--quiet", "--output", tmp_path / "results"))
+    assert_done(run_script(*command, "--quiet", "--output", tmp_path / "undisturbed"))
+    for folder in find_runs(tmp_path / "undisturbed"):
+        assert_same_run(folder, tmp_path / "results" / folder.relative_to(tmp_path / "undisturbed"))
 
 
 def test_the_flags_say_what_a_folder_takes(flat, split_folder):

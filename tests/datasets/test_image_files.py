@@ -1,5 +1,6 @@
 """Photographs as people have them: every kind that is read gives its picture, every other one a line that names it."""
 
+import os
 import struct
 import zlib
 
@@ -253,8 +254,8 @@ def test_a_size_that_would_fill_the_memory_is_refused_and_a_large_photograph_rea
 
     save(Image.new("1", (10500, 10000)), tmp_path / "large.png")
     code = (
-        "import sys; from pathlib import Path; from common.datasets.decoding import read_pixels\n"
-        f"print(read_pixels(Path({str(tmp_path / 'large.png')!r})).shape)"
+        "from pathlib import Path; from common.datasets.decoding import decode\n"
+        f"print(decode(Path({str(tmp_path / 'large.png')!r}).read_bytes(), 'large.png').shape)"
     )
     result = run_code(code, cwd=ROOT)
     assert (result.stdout, result.stderr) == ("(10000, 10500, 3)\n", "")
@@ -269,12 +270,36 @@ def test_in_a_pipeline_the_pixels_are_the_same_and_an_error_names_the_file(tmp_p
     found = np.concatenate([batch.numpy() for batch in batches])
     assert np.array_equal(found, np.asarray(images))
     assert np.array_equal(images.pixels, np.rint(found))
-    (tmp_path / "7.jpg").write_bytes(b"damaged")
+    for name in ("7.jpg", "8.png"):
+        (tmp_path / name).write_bytes(b"damaged")
+    anew = ImageFiles(tmp_path, names, 32, "pad")
     with pytest.raises(tf.errors.OpError, match=r"7\.jpg is not an image"):
-        list(batches)
-    (tmp_path / "8.png").write_bytes(b"damaged")
+        list(tf.data.Dataset.range(20).batch(20).map(anew.reader()))
     with pytest.raises(UserError, match=r"7\.jpg is not an image"):  # the first of both
-        images.verify()
+        ImageFiles(tmp_path, names, 32, "pad").verify()
+
+
+@pytest.mark.parametrize("first", ["sha256", "verify", "__array__"])
+def test_a_file_that_is_not_as_it_was_first_read_is_named_by_every_way_to_read_it(tmp_path, first):
+    """Whatever reads it first, the fingerprint or another, and in whatever part of the images."""
+    for name, degrees in (("a.png", 0), ("b.png", 20)):
+        save(scene().rotate(degrees), tmp_path / name)
+    images = ImageFiles(tmp_path, np.array(["a.png", "b.png"]), 32, "squash")
+    getattr(images[np.array([0, 1])], first)()
+    fingerprint = images.sha256()
+    part = images[np.array([1])].joined(images[np.array([0])])
+    times = (tmp_path / "a.png").stat()
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[:-1] + b"\0")  # of the same size and time, and still an image
+    os.utime(tmp_path / "a.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+    for read_again in (part.verify, lambda: part.pixels, lambda: np.asarray(part), lambda: part.reader()([0, 1])):
+        with pytest.raises(UserError, match=r"a\.png has changed since it was first read; put the old one back"):
+            read_again()
+    with pytest.raises(tf.errors.OpError, match=r"a\.png has changed since"):
+        list(tf.data.Dataset.range(2).batch(2).map(part.reader()))
+    assert images.sha256() == fingerprint
+    (tmp_path / "a.png").write_bytes(whole)
+    part.verify()
 
 
 def test_the_fingerprint_follows_names_and_bytes(tmp_path):
@@ -284,7 +309,7 @@ def test_the_fingerprint_follows_names_and_bytes(tmp_path):
     first = images.sha256()
     assert images[np.array([1, 0])].sha256() != first == images[np.array([0, 1])].sha256()
     save(scene("L").rotate(9), tmp_path / "b.png")
-    assert images.sha256() != first
+    assert ImageFiles(tmp_path, np.array(["a.png", "b.png"]), 32, "squash").sha256() != first
 
 
 @pytest.mark.slow
