@@ -128,6 +128,7 @@ def _check_continued(source: RunFolder, config: dict, this: trial.Trial) -> None
     """Raises UserError if the training of a finished run cannot go on."""
     try:
         finished = source.finished(config)
+        finished_epochs(source.path / CHECKPOINT)  # reads it
     except UserError as error:
         raise UserError(f"nothing to go on from: {error} (without --more-epochs)") from error
     if finished is None or read_progress(source.path / CHECKPOINT) != finished.history:

@@ -109,6 +109,10 @@ def test_a_schedule_over_all_epochs_is_a_warning_and_what_cannot_go_on_an_error(
         "this is not the run that --epochs 4 gives\n"
     )
     (folder,) = (tmp_path / "synthetic/ex1_basenet").glob("adam,classes=0-2,epochs=2,*/seed-0")
+    checkpoint = bytearray((folder / ".checkpoint").read_bytes())
+    checkpoint[len(checkpoint) // 2] ^= 1
+    (folder / ".checkpoint").write_bytes(checkpoint)
+    assert_error(run_script(*cosine, "--more-epochs", 1), "nothing to go on from", f"{folder / '.checkpoint'} does not")
     (folder / ".checkpoint").unlink()
     assert_error(run_script(*cosine, "--more-epochs", 1), "holds no .checkpoint of its last epoch", "--force")
 

@@ -1,5 +1,7 @@
 """What decides the rest of a run, on disk after each epoch: weights, optimizer, random seeds, best weights, history."""
 
+import hashlib
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,9 @@ from numpy.lib.format import header_data_from_array_1_0, read_array, write_array
 
 from common.errors import UserError
 from common.files import atomic_write
+
+SUM_BYTES = hashlib.sha256().digest_size
+BLOCK = 1 << 20
 
 
 @dataclass
@@ -31,7 +36,10 @@ class Training:
 
 
 def save(model: keras.Model, training: Training, best_weights: list | None, path: Path) -> None:
-    """``.npy`` arrays one behind the other: the history as JSON, the variables, the best weights if they are kept."""
+    """``.npy`` arrays one behind the other: the history as JSON, the variables, the best weights if they are kept.
+
+    The file ends with the SHA-256 of all before it.
+    """
 
     def arrays():
         yield json.dumps([training.history, training.epoch_seconds])
@@ -39,10 +47,15 @@ def save(model: keras.Model, training: Training, best_weights: list | None, path
         yield from best_weights or ()
 
     def write(file):
-        for array in map(np.asarray, arrays()):
+        digest = hashlib.sha256()
+        for array in (np.asarray(each, order="C") for each in arrays()):
             # Not with np.save, which takes longer, or does not say why a disk takes no more.
-            write_array_header_1_0(file, header_data_from_array_1_0(array))
-            file.write(array.data)
+            header = io.BytesIO()
+            write_array_header_1_0(header, header_data_from_array_1_0(array))
+            for piece in (header.getbuffer(), array.reshape(-1).view(np.uint8)):
+                digest.update(piece)
+                file.write(piece)
+        file.write(digest.digest())
 
     atomic_write(path, write)
 
@@ -70,7 +83,7 @@ def restore(model: keras.Model, path: Path, keep_best: bool) -> tuple[Training, 
         for variable in _variables(model):
             variable.assign(read_array(file))
         best_weights = [read_array(file) for _ in model.weights] if keep_best else None
-        if file.read(1):
+        if len(file.read()) != SUM_BYTES:
             raise ValueError("it holds more")
         return training, best_weights
 
@@ -82,8 +95,15 @@ def _variables(model: keras.Model) -> list:
 
 @contextmanager
 def _readable(path: Path) -> Iterator:
+    """The file at its beginning, once all of it has been compared with the checksum at its end."""
     try:
         with open(path, "rb") as file:
+            digest, summed = hashlib.sha256(), path.stat().st_size - SUM_BYTES
+            for start in range(0, summed, BLOCK):
+                digest.update(file.read(min(BLOCK, summed - start)))
+            if file.read() != digest.digest():
+                raise ValueError("it is not as it was written")
+            file.seek(0)
             yield file
     except ValueError as error:
         raise UserError(

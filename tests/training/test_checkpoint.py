@@ -1,3 +1,5 @@
+import hashlib
+
 import keras
 import numpy as np
 import pytest
@@ -79,11 +81,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     assert finished_epochs(path) == 0
     fit(nested_dropout(), learning, Batches(1), VALIDATION, path, 0)
     whole = path.read_bytes()
-    of_more_variables = whole + whole[whole.rindex(b"\x93NUMPY") :]
-    for damaged in (b"", b"PK\3\4" + whole[4:], whole[: len(whole) // 2], whole[:-3], of_more_variables):
+    more = whole[:-32] + whole[whole.rindex(b"\x93NUMPY") : -32]
+    of_more_variables = more + hashlib.sha256(more).digest()
+    # One bit in the history, in a weight, in the checksum: all of them would still be numbers.
+    flipped = [
+        whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        for place in (whole.index(b"1"), len(whole) // 2, len(whole) - 40, len(whole) - 1)
+    ]
+    for damaged in (b"", b"PK\3\4" + whole[4:], whole[: len(whole) // 2], whole[:-3], of_more_variables, *flipped):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match="checkpoint does not hold what this version needs"):
+        with pytest.raises(UserError, match=r"checkpoint does not hold what this version needs .*; delete "):
             fit(nested_dropout(), learning, Batches(1), VALIDATION, path, 0)
+    path.write_bytes(whole)
+    fit(nested_dropout(), learning, Batches(1), VALIDATION, path, 0)
 
 
 def test_a_checkpoint_of_another_network_is_named(synthetic_data, tmp_path):
