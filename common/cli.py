@@ -20,6 +20,7 @@ from common.engines import local
 from common.errors import UserError
 from common.experiment import PRECISIONS, Component, Exercise, GradientDescent, parse_number, switches, to_text
 from common.reporting import event_files
+from common.reporting.run_folder import NETWORK_FILES, check_whole
 from common.saved_network import check_weights
 from common.start import InitialWeights
 
@@ -338,13 +339,17 @@ def _check_start(exercise: Exercise, variants: Sequence[str], arguments: argpars
     """The weights that all runs begin with; None: fresh ones.
 
     Raises:
-        UserError: a variant does not learn epoch by epoch, or there are no such weights.
+        UserError: a variant does not learn epoch by epoch, or there are no such weights, or damaged ones.
     """
     for flag in ("more_epochs", "init"):
         for variant in variants if getattr(arguments, flag) is not None else ():
             if not exercise.experiment(variant).can_use("epochs"):
                 raise UserError(f"{variant} has nothing that --{flag.replace('_', '-')} could change")
-    return None if arguments.init is None else InitialWeights.of(arguments.init)
+    if arguments.init is None:
+        return None
+    weights = InitialWeights.of(arguments.init)
+    check_whole(arguments.init, NETWORK_FILES)
+    return weights
 
 
 def add_engine_flags(add: Callable[..., Any], default_jobs: str = "1") -> None:

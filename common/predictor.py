@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.grad_cam import class_activation_map, grad_cam, has_maps
 from common.pipeline import Normalization
 from common.reporting import heat_map
+from common.reporting.run_folder import NETWORK_FILES, check_whole
 from common.saved_network import SavedRun
 from common.transfer import features
 from common.transfer.weights import weights_sha256
@@ -41,6 +42,7 @@ class Predictor:
             UserError: no run, no network or a damaged one, or other weights than the run had.
         """
         run = SavedRun.of(folder, weights)
+        check_whole(folder, NETWORK_FILES)
         self.classes = run.classes
         self._normalization = Normalization(**run.normalization)
         self._features = run.features

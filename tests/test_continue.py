@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ import ex3_resnet_birds
 from common import cli
 from common.errors import UserError
 from common.files import sha256_of
-from common.reporting.run_folder import read_run
+from common.reporting.run_folder import MANIFEST, read_run
 
 FEW = ("--dataset", "synthetic", "--classes", "0-2", "--limit", 20, "--quiet")
 SAME = ("examples.npz", "history.csv", "layer_table.md", "metrics.json", "per_class.json")
@@ -179,7 +180,14 @@ def test_a_run_begins_with_the_weights_of_another(budgeted, tmp_path):
 def test_a_folder_that_is_not_a_run_is_no_beginning(budgeted, tmp_path):
     assert_error(run_script(EX1, *FEW, "--init", tmp_path), f"--init {tmp_path}: not the folder of a finished run")
     shutil.copytree(budgeted, tmp_path / "run")
-    (tmp_path / "run/model.keras").write_bytes(b"PK")
+    network = tmp_path / "run/model.keras"
+    with zipfile.ZipFile(network, "a") as archive:
+        archive.writestr("more", "")
+    with pytest.raises(UserError, match=r"run/model\.keras is not as the run left it"):
+        names(ex1_basenet.EXERCISE, "--init", tmp_path / "run")
+    (tmp_path / "run" / MANIFEST).unlink()  # as a run older than manifests
+    assert names(ex1_basenet.EXERCISE, "--init", tmp_path / "run")
+    network.write_bytes(b"PK")
     with pytest.raises(UserError, match="not the folder of a finished run"):
         names(ex1_basenet.EXERCISE, "--init", tmp_path / "run")
 

@@ -34,7 +34,7 @@ from PIL import Image
 import predict
 from common.datasets.image_files import RESIZE, ImageFiles
 from common.predictor import Predictor
-from common.reporting.run_folder import find_runs
+from common.reporting.run_folder import MANIFEST, find_runs
 
 HEADS = ("linear", "fully-connected", "convolutional", "svm", "logistic")
 
@@ -258,6 +258,7 @@ def test_the_explanation_stands_where_the_class_is(finished, tmp_path):
 
 
 def test_a_network_without_maps_says_so_once_and_goes_on(capsys, run_copy, shapes, tmp_path):
+    (run_copy / MANIFEST).unlink()
     inputs = keras.Input((32, 32, 3))
     keras.Model(inputs, keras.layers.Dense(5)(keras.layers.Flatten()(inputs))).save(run_copy / "model.keras")
     flags = ("--explain", "--json", "--output", tmp_path / "why")
@@ -314,6 +315,13 @@ def damaged_model(run):
     return run
 
 
+def other_model(run):
+    """One that Keras reads without a word."""
+    with zipfile.ZipFile(run / "model.keras", "a") as archive:
+        archive.writestr("more", "")
+    return run
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -325,6 +333,7 @@ def damaged_model(run):
         (damaged_config, "is damaged"),
         (no_model, "has no model.keras"),
         (damaged_model, "model.keras is damaged"),
+        (other_model, "seed-0/model.keras is not as the run left it"),
     ],
 )
 def test_what_is_no_finished_run_is_one_line(capsys, run_copy, shapes, make, words):
@@ -334,7 +343,7 @@ def test_what_is_no_finished_run_is_one_line(capsys, run_copy, shapes, make, wor
 
 
 def test_a_head_wants_the_weights_of_its_run(capsys, heads, birds, tmp_path):
-    run = shutil.copytree(heads["linear"], tmp_path / "seed-0")
+    run = shutil.copytree(heads["linear"], tmp_path / "seed-0", ignore=shutil.ignore_patterns(MANIFEST))
     config = read_json(run / "config.json")
     config["backbone"]["weights_sha256"] = "0" * 64
     (run / "config.json").write_text(json.dumps(config))

@@ -20,6 +20,7 @@ from common.files import copy, locked, make_folder, rename, sha256_of, write_jso
 CHECKPOINT = ".checkpoint"  # what training resumes from, also for more epochs than the run had
 MANIFEST = ".manifest"  # size and checksum of each file that carries a result, written last
 TEXT_FILES = ("config.json", "metrics.json", "per_class.json", "timing.json", "environment.json", "history.csv")
+NETWORK_FILES = ("config.json", "model.keras")  # what its network is asked by
 SHOWN_DIFFERENCES = 4
 IN_WORDS = {"dataset.sha256": "it was made from other images"}
 HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
