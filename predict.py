@@ -32,9 +32,14 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints what the network says of each image; 0, or 2 after an error or if an image cannot be read."""
+    """Prints what the network says of each image; 0, or 2 after an error or if an image cannot be read.
+
+    Args:
+        argv: None: this process is the command, which signals end as ``common.cli.main`` has it.
+    """
     if argv is None:
         process.prepare()
+        cli.stop_on_signals("stopped")
     try:
         arguments = parse(argv)
         paths = find_images(arguments.images)
@@ -57,9 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f"cannot read or write {error.filename or 'a file'}: {error.strerror or error}"
         print(f"error: {cli.one_line(UserError(what))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return 130
     return 2 if unreadable else 0
 
 

@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
         else:
             selection, todo = select(exercise, arguments)
             if arguments.plan:
-                print(sweep.plan(selection, todo))
+                print_plan(selection, todo)
             elif arguments.table:
                 print_tables(selection, todo)
             else:
@@ -442,6 +443,21 @@ def print_list(exercise: Exercise) -> None:
         print(line)
 
 
+def print_plan(selection: sweep.Selection, todo: Sequence[sweep.Job]) -> None:
+    """The commands of the runs, with the bytes that were given where a name is not text.
+
+    Raises:
+        UserError: what reads them takes no such names.
+    """
+    try:
+        commands = sweep.plan(selection, todo).encode(sys.stdout.encoding, "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"a path holds a letter that {error.encoding} has not, so no plan can name it; set PYTHONIOENCODING=utf-8"
+        ) from None
+    sys.stdout.buffer.write(commands + b"\n")
+
+
 def print_tables(selection: sweep.Selection, todo: Sequence[sweep.Job]) -> None:
     """The networks of the runs in the report's table format."""
     tensorflow_setup.configure()
@@ -531,14 +547,14 @@ def _join(defaults: dict[str, Any]) -> str:
     return ", ".join(f"{name} {to_text(value)}" for name, value in defaults.items())
 
 
-def stop_on_signals() -> None:
+def stop_on_signals(word: str = "stopped; the same command resumes after the last finished epoch") -> None:
     """Ctrl-C and its kin end this process with a word, but for those it was started to ignore, as nohup has it."""
     for number in STOPPED:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, stop)
+            signal.signal(number, partial(stop, word))
 
 
-def stop(signal_number, frame):
+def stop(word: str, signal_number, frame):
     """Ctrl-C and its kin: all that counts is on disk, so leave at once.
 
     A KeyboardInterrupt would be lost where it lands in a finalizer of TensorFlow's, and the run go on.
@@ -546,9 +562,10 @@ def stop(signal_number, frame):
     for end in _at_stop:
         end()
     with suppress(OSError):  # the terminal, or who reads this, may be what has gone
-        if sys.stdout.isatty():
-            os.write(sys.stdout.fileno(), SHOW_CURSOR)
-        os.write(2, b"\nstopped; the same command resumes after the last finished epoch\n")
+        for stream in (sys.stdout, sys.stderr):
+            if stream.isatty():
+                os.write(stream.fileno(), SHOW_CURSOR)
+        os.write(2, f"\n{word}\n".encode())
     os._exit(STOPPED[signal_number])
 
 

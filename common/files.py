@@ -143,8 +143,11 @@ def locked(path: Path, busy: str | None = None) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise UserError(f"{busy}") from None
-    except NotImplementedError as error:
-        raise UserError(f"{path.parent} is on a file system without locks ({error}); choose another folder") from error
+    except (NotImplementedError, OSError) as error:
+        if getattr(error, "filename", None):  # the file itself cannot be made or opened
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path.parent} is on a file system without locks ({why}); choose another folder") from error
     try:
         yield
     finally:

@@ -174,6 +174,18 @@ def test_plan_has_a_command_for_each_run_that_does_exactly_that_run():
     assert [job.seed for job in jobs(ex1_basenet.EXERCISE, "--seed", 2, 0)] == [2, 2, 0, 0]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are text on Windows")
+def test_a_plan_has_the_bytes_of_names_that_are_not_text(tmp_path):
+    given = os.fsencode(tmp_path) + b"/\xff \xc3\xa4"
+    command = [sys.executable, EX1, "--plan", "--variant", "sgd", "--dataset", "synthetic", "--output", given]
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True)
+    assert (plan.returncode, plan.stderr) == (0, b"")
+    words = subprocess.run(["sh", "-c", b"printf '%s\\n' " + plan.stdout], capture_output=True).stdout.split(b"\n")
+    assert words[:2] == [b"python", EX1.encode()] and given in words
+    ascii_alone = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    assert_error(run_script(*command[1:-1], tmp_path / "ä", env=ascii_alone), "a letter that ascii has not", "=utf-8")
+
+
 def test_a_planned_command_does_its_run_in_the_shell(tmp_path):
     output = tmp_path / "an output"
     flags = ("--dataset", "synthetic", "--classes", "3,1,7", "--limit", 20, "--epochs", 1, 2, "--output", output)

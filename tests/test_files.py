@@ -1,6 +1,8 @@
+import errno
 import json
 import os
 import random
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -117,6 +119,26 @@ def test_who_comes_second_is_told(tmp_path):
         locked(tmp_path / "x", busy="somebody is there"),
     ):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks otherwise")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize("busy", [None, "busy"])
+def test_a_file_system_without_locks_is_named_by_its_folder(tmp_path, monkeypatch, number, busy):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    words = rf"^{tmp_path} is on a file system without locks \({os.strerror(number)}\); choose another folder$"
+    with pytest.raises(UserError, match=words), locked(tmp_path / "x", busy):
+        pass
+
+
+def test_a_lock_file_that_cannot_be_opened_is_named_itself(tmp_path):
+    (tmp_path / ".x.lock").mkdir()
+    with pytest.raises(OSError, match=r"Is a directory") as caught, locked(tmp_path / "x"):
+        pass
+    assert caught.value.filename == str(tmp_path / ".x.lock")
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w"], ids=["gzipped", "as a browser unpacked it"])

@@ -16,6 +16,7 @@ savefig.transparent: True
 path.sketch: 1, 100, 2
 a line that is none
 """
+RESUMES = "stopped; the same command resumes after the last finished epoch"
 
 
 @pytest.fixture
@@ -106,13 +107,20 @@ sys.exit({call})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
-@pytest.mark.parametrize("call", ["cli.main(ex1_basenet.EXERCISE)", "reproduce_report.main()"])
+@pytest.mark.parametrize(
+    ("call", "word"),
+    [
+        ("cli.main(ex1_basenet.EXERCISE)", RESUMES),
+        ("reproduce_report.main()", RESUMES),
+        ("predict.main()", "stopped"),
+    ],
+)
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
-def test_a_signal_ends_a_command_with_a_word_unless_it_was_started_to_ignore_it(call, name, code):
+def test_a_signal_ends_a_command_with_a_word_unless_it_was_started_to_ignore_it(call, word, name, code):
     number = signal.Signals[name]
     then_the_signal = f"""
 import os, sys
-import ex1_basenet, reproduce_report
+import ex1_basenet, predict, reproduce_report
 from common import cli
 sys.argv = ["script", "--plan"]
 {call}
@@ -121,6 +129,6 @@ print("goes on")
 """
     stopped = run_code(then_the_signal)
     assert (stopped.returncode, stopped.stdout.count("goes on")) == (code, 0)
-    assert stopped.stderr.endswith("stopped; the same command resumes after the last finished epoch\n")
+    assert stopped.stderr.endswith(f"\n{word}\n")
     ignored = run_code(then_the_signal, preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))  # as nohup does
     assert ignored.returncode == 0 and ignored.stdout.endswith("goes on\n"), ignored.stderr
