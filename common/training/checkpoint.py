@@ -52,7 +52,7 @@ def save(model: keras.Model, training: Training, best_weights: list | None, path
             # Not with np.save, which takes longer, or does not say why a disk takes no more.
             header = io.BytesIO()
             write_array_header_1_0(header, header_data_from_array_1_0(array))
-            for piece in (header.getbuffer(), array.reshape(-1).view(np.uint8)):
+            for piece in (header.getbuffer(), array.reshape(-1).view(np.uint8).data):
                 digest.update(piece)
                 file.write(piece)
         file.write(digest.digest())
