@@ -23,7 +23,7 @@ GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
 LARGEST_ARCHIVE = 4 << 30  # bytes of all that is in one; the birds of 2011 take 1.2 billion
 LARGEST_PIECE = 1 << 20
 LONGEST_NAME = 255  # bytes of a file's, on most systems
-NUMBERS = re.compile(r"\[\s+((?:-?[\d.]+(?:e[-+]?\d+)?,\s+)*-?[\d.]+(?:e[-+]?\d+)?)\s+\]")
+NUMBERS = re.compile(r"\[(?:-?[\d.]+(?:e[-+]?\d+)?(?:, |\]))+")  # a list of them in JSON
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -109,8 +109,33 @@ def is_writable(folder: Path) -> bool:
 
 def write_json(path: Path, value) -> None:
     """Indented JSON in one step; numbers read back exactly, and lists of numbers stand on a line."""
-    text = NUMBERS.sub(lambda match: f"[{' '.join(match[1].split())}]", json.dumps(value, indent=2, ensure_ascii=False))
-    atomic_write(path, lambda file: file.write(f"{text}\n".encode()))
+
+    def write(file: BinaryIO) -> None:
+        for piece in _json_pieces(value, "\n"):
+            file.write(piece.encode())
+        file.write(b"\n")
+
+    atomic_write(path, write)
+
+
+def _json_pieces(value: Any, margin: str) -> Iterator[str]:
+    """What ``json.dumps`` indents by 2, but for lists of numbers; a large matrix at once would take gigabytes."""
+    inner = f"{margin}  "
+    if isinstance(value, dict) and value:
+        for number, (key, each) in enumerate(value.items()):
+            yield f"{',' if number else '{'}{inner}{json.dumps(key, ensure_ascii=False)}: "
+            yield from _json_pieces(each, inner)
+        yield f"{margin}}}"
+    elif isinstance(value, list | tuple) and value:
+        if all(isinstance(each, int | float) for each in value) and NUMBERS.fullmatch(text := json.dumps(value)):
+            yield text
+            return
+        for number, each in enumerate(value):
+            yield f"{',' if number else '['}{inner}"
+            yield from _json_pieces(each, inner)
+        yield f"{margin}]"
+    else:
+        yield json.dumps(value, ensure_ascii=False)
 
 
 @contextmanager

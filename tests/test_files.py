@@ -5,6 +5,7 @@ import random
 import sys
 import tarfile
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,28 @@ def test_json_reads_back_exactly_and_lists_of_numbers_stand_on_a_line(tmp_path):
     text = (tmp_path / "file.json").read_text(encoding="utf-8")
     assert json.loads(text) == value
     assert len(text.splitlines()) < 60
+
+
+def test_json_is_python_s_own_but_for_lists_of_numbers(tmp_path):
+    value = {"a": {}, "b": [], "ä": [[], [{}], "[ 1, 2 ]", None, True, float("inf")], "c": {"d": [{"e": -0.5}, ["1"]]}}
+    write_json(tmp_path / "file.json", value)
+    expected = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    assert (tmp_path / "file.json").read_text(encoding="utf-8") == expected
+    write_json(tmp_path / "file.json", [[1, -2.5, 1e-9], [3], [float("nan"), 1]])
+    lines = (tmp_path / "file.json").read_text(encoding="utf-8").splitlines()
+    assert lines == ["[", "  [1, -2.5, 1e-09],", "  [3],", "  [", "    NaN,", "    1", "  ]", "]"]
+
+
+def test_a_large_matrix_is_written_row_by_row(tmp_path):
+    """That of 10,000 classes would take gigabytes as a whole, more than all that comes before."""
+    matrix = [[0] * 1000] * 1000
+    tracemalloc.start()
+    write_json(tmp_path / "file.json", {"matrix": matrix})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (tmp_path / "file.json").stat().st_size > 3_000_000
+    assert peak < 1_000_000
+    assert json.loads((tmp_path / "file.json").read_text()) == {"matrix": matrix}
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path):
