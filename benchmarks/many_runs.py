@@ -7,6 +7,7 @@ The ways take turns, a part of the seeds at a time, each a whole command with it
 """
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -22,10 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 from common import process  # noqa: E402
 from common.environment import processor  # noqa: E402
-from common.reporting.run_folder import CHECKPOINT  # noqa: E402
+from common.reporting.run_folder import CHECKPOINT, MANIFEST  # noqa: E402
 from common.tensorflow_setup import available_threads  # noqa: E402
 
-MAY_DIFFER = {"timing.json", "environment.json"}
+MAY_DIFFER = {"timing.json", "environment.json", MANIFEST}  # the manifest has the checksums of the other two
 
 
 def ways(cores: int) -> dict[str, list[str]]:
@@ -51,11 +52,11 @@ def seconds(arguments, flags: list[str], seeds: list[int], output: Path) -> floa
 
 
 def content(path: Path) -> list[bytes]:
-    """The bytes of a file; of a saved network without the date that Keras puts in, of a checkpoint without times."""
+    """The bytes of a file; without the date of a saved network, and the times of a checkpoint."""
     if path.name == CHECKPOINT:
         with open(path, "rb") as file:
             history, _ = json.loads(str(np.lib.format.read_array(file)))
-            return [json.dumps(history).encode(), file.read()]
+            return [json.dumps(history).encode(), file.read()[: -hashlib.sha256().digest_size]]
     if path.suffix != ".keras":
         return [path.read_bytes()]
     with zipfile.ZipFile(path) as archive:
