@@ -1,7 +1,10 @@
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
 
+from common.reporting import metrics
 from common.reporting.metrics import accuracy_interval, calibration, evaluate
 
 RANDOM = np.random.default_rng(0)
@@ -45,11 +48,15 @@ def test_interval_is_wilson_s():
     assert (low, high) == pytest.approx((centre - half, centre + half), rel=1e-6)
 
 
+def of_probabilities(probabilities, labels, **options):
+    return calibration(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, **options)
+
+
 def test_calibration_by_hand():
     # Two bins: 0.6 and 0.8 are confident, three of four right; 0.4 falls into the lower bin, wrong.
     probabilities = np.array([[0.6, 0.4], [0.8, 0.2], [0.2, 0.8], [0.4, 0.6], [0.3, 0.4]])
     labels = np.array([0, 0, 1, 0, 0])
-    found = calibration(probabilities, labels, bins=2)
+    found = of_probabilities(probabilities, labels, bins=2)
     assert found["test_reliability"]["images"] == [1, 4]
     assert found["test_reliability"]["confidence"] == pytest.approx([0.4, 0.7])
     assert found["test_reliability"]["accuracy"] == pytest.approx([0.0, 0.75])
@@ -58,15 +65,28 @@ def test_calibration_by_hand():
 
 def test_a_network_that_is_sure_and_right_is_calibrated_and_one_that_is_sure_and_wrong_is_not():
     sure = np.eye(3)[[0, 1, 2, 0]]
-    assert calibration(sure, np.array([0, 1, 2, 0]))["test_calibration_error"] == 0
-    assert calibration(sure, np.array([1, 2, 0, 1]))["test_calibration_error"] == 1
+    assert of_probabilities(sure, np.array([0, 1, 2, 0]))["test_calibration_error"] == 0
+    assert of_probabilities(sure, np.array([1, 2, 0, 1]))["test_calibration_error"] == 1
 
 
 def test_the_calibration_of_logits_is_that_of_their_probabilities():
     result, _ = evaluate(LOGITS, LABELS)
-    expected = calibration(keras.ops.convert_to_numpy(keras.ops.softmax(LOGITS)).astype(float), LABELS)
+    expected = of_probabilities(keras.ops.convert_to_numpy(keras.ops.softmax(LOGITS)).astype(float), LABELS)
     assert result["test_calibration_error"] == pytest.approx(expected["test_calibration_error"], rel=1e-5)
     reliability = result["test_reliability"]
     assert len(reliability["images"]) == 15 and sum(reliability["images"]) == len(LABELS)
     hits = np.dot(reliability["images"], reliability["accuracy"])
     assert hits / len(LABELS) == pytest.approx(result["test_accuracy"])
+
+
+def test_many_classes_take_little_memory_and_some_images_at_a_time_give_the_same_bits(monkeypatch):
+    monkeypatch.setattr(metrics, "AT_ONCE", 1 << 18)
+    logits = RANDOM.normal(size=(3000, 1000)).astype(np.float32)
+    labels = np.arange(3000) % 1000
+    tracemalloc.start()
+    found = evaluate(logits, labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * logits.nbytes  # all at once: ten times
+    monkeypatch.setattr(metrics, "AT_ONCE", logits.size)
+    assert evaluate(logits, labels) == found
