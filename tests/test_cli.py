@@ -98,7 +98,8 @@ def test_what_keras_has_not_is_one_line_too_and_nothing_is_written(tmp_path):
 
 
 def test_every_switch_works_where_the_variant_has_it_and_is_refused_where_not():
-    values = {bool: None, int: "3", float: "0.3", tuple: "8+16", str: None, Component: "adamax"}
+    values = {bool: None, int: "3", float: "0.3", tuple: "8+16", str: None, Component: "cosine-decay"}
+    needs = {"warmup": ("--schedule", "cosine-decay")}
     for exercise, (name, kind) in itertools.product(EXERCISES.values(), switches().items()):
         flag = name.replace("_", "-")
         for own in exercise.experiments:
@@ -110,11 +111,11 @@ def test_every_switch_works_where_the_variant_has_it_and_is_refused_where_not():
             else:
                 text = kind["choices"][-1] if "choices" in kind else values[kind["type"]]
                 parsed = {int: int, float: float}.get(kind["type"], str)(text)
-                parsed = {tuple: (8, 16), Component: Component("adamax")}.get(kind["type"], parsed)
+                parsed = {tuple: (8, 16), Component: Component("CosineDecay")}.get(kind["type"], parsed)
                 attempts.append(([f"--{flag}", text], parsed))
             for flags, value in attempts:
                 if own.can_use(name):
-                    (job,) = jobs(exercise, "--variant", own.name, *flags)
+                    (job,) = jobs(exercise, "--variant", own.name, *flags, *needs.get(name, ()))
                     holder = job.experiment if hasattr(job.experiment, name) else job.experiment.learning
                     assert getattr(holder, name) == value, (own.name, flags)
                     same = own.settings() == job.experiment.settings()
