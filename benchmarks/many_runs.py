@@ -9,22 +9,17 @@ The ways take turns, a part of the seeds at a time, each a whole command with it
 import argparse
 import hashlib
 import json
-import subprocess
-import sys
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
+from shared import ROOT, command_seconds
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from common import process  # noqa: E402
-from common.environment import processor  # noqa: E402
-from common.reporting.run_folder import CHECKPOINT, MANIFEST  # noqa: E402
-from common.tensorflow_setup import available_threads  # noqa: E402
+from common import process
+from common.environment import processor
+from common.reporting.run_folder import CHECKPOINT, MANIFEST
+from common.tensorflow_setup import available_threads
 
 MAY_DIFFER = {"timing.json", "environment.json", MANIFEST}  # the manifest has the checksums of the other two
 
@@ -41,14 +36,12 @@ def ways(cores: int) -> dict[str, list[str]]:
 
 def seconds(arguments, flags: list[str], seeds: list[int], output: Path) -> float:
     """Of one command, its start included."""
-    command = [sys.executable, str(ROOT / arguments.script), "--variant", *arguments.variant, "--quiet"]
+    command = [str(ROOT / arguments.script), "--variant", *arguments.variant, "--quiet"]
     command += ["--data-dir", str(arguments.data_dir), "--dataset", arguments.dataset, "--output", str(output)]
     command += ["--seed", *map(str, seeds), *flags]
     if arguments.epochs:
         command += ["--epochs", str(arguments.epochs)]
-    begin = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - begin
+    return command_seconds(command)
 
 
 def content(path: Path) -> list[bytes]:

@@ -22,29 +22,15 @@ import json
 import math
 import os
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from shared import NETWORKS, EpochProcess, add_data_flags, answer, load_images, seconds
 
-import bonus_residual  # noqa: E402
-import ex2_improvements  # noqa: E402
-from common import environment, process, tensorflow_setup  # noqa: E402
-from common.datasets import DATASETS  # noqa: E402
-from common.datasets.image_data import DataFolder  # noqa: E402
-from common.datasets.loading import load  # noqa: E402
-from common.errors import UserError  # noqa: E402
-from common.experiment import PRECISIONS, GradientDescent  # noqa: E402
+from common import environment, process, tensorflow_setup
+from common.errors import UserError
+from common.experiment import PRECISIONS, GradientDescent
 
-NETWORKS = {
-    "basenet": ex2_improvements.AUGMENT,
-    "improved": ex2_improvements.DROPOUT,
-    "residual": bonus_residual.RESIDUAL,
-}
-SMALL_IMAGES = {dataset.name: dataset for dataset in DATASETS["small images"]}
 BATCH_SIZE = 64
 WAYS = ("suite", "stock", "stock, defaults", "convolutions")
 
@@ -55,10 +41,7 @@ def prepare(arguments, network: str, precision: str):
 
     from common.pipeline import split
 
-    experiment = NETWORKS[network]
-    dataset = SMALL_IMAGES[arguments.dataset]
-    folder = DataFolder(arguments.data_dir, arguments.data_dir)
-    data = load(dataset, folder, dataset.default_classes, arguments.limit, {})
+    experiment, data = NETWORKS[network], load_images(arguments)
     keras.config.set_dtype_policy(PRECISIONS[precision])
     keras.utils.set_random_seed(0)
     return experiment, data, split(data.train_labels, experiment.validation_fraction, seed=0)
@@ -76,7 +59,7 @@ def suite_epochs(arguments, network: str, precision: str):
     batches = TrainingBatches(
         data.train_images[train], data.train_labels[train], 25, normalization, BATCH_SIZE, True, seed=0
     )
-    compile_model(model, GradientDescent(batch_size=BATCH_SIZE), Phase(arguments.epochs + 1), batches.steps)
+    compile_model(model, GradientDescent(batch_size=BATCH_SIZE), Phase(1), batches.steps)  # at a constant rate
     held_out = evaluation_batches(data.train_images[validation], data.train_labels[validation], 25, normalization)
     return lambda number: model.fit(batches.epoch(number), shuffle=False, validation_data=held_out, verbose=0)
 
@@ -150,49 +133,17 @@ def convolution_epochs(arguments, network: str, precision: str):
     return run_epoch
 
 
-def seconds(run_epoch, number: int) -> float:
-    start = time.perf_counter()
-    run_epoch(number)
-    return time.perf_counter() - start
-
-
-def work(arguments) -> None:
-    """The other process: trains an epoch the stock way for each line it is sent, and answers its seconds."""
-    run_epoch = stock_epochs(arguments, *arguments.worker)
-    for number, _ in enumerate(sys.stdin):
-        print(f"seconds {seconds(run_epoch, number)}", flush=True)
-
-
-class DefaultsProcess:
+def with_defaults(network: str, precision: str) -> EpochProcess:
     """The stock way in a process with TensorFlow as it comes."""
-
-    def __init__(self, network: str, precision: str):
-        environment = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, *sys.argv[1:], "--worker", network, precision],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
-
-    def epoch_seconds(self) -> float:
-        questions, answers = self.process.stdin, self.process.stdout
-        assert questions and answers
-        questions.write("\n")
-        questions.flush()
-        return float(next(line for line in answers if line.startswith("seconds ")).split()[1])
-
-    def close(self) -> None:
-        self.process.communicate()
+    variables = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    return EpochProcess([__file__, *sys.argv[1:], "--worker", network, precision], variables)
 
 
 def measure(arguments, network: str, precision: str) -> dict[str, list[float]]:
     """Seconds of each counted epoch, by way."""
     ways = (suite_epochs, stock_epochs, convolution_epochs)
     suite, stock, convolutions = (make(arguments, network, precision) for make in ways)
-    defaults = DefaultsProcess(network, precision)
+    defaults = with_defaults(network, precision)
     result = {way: [] for way in WAYS}
     for number in range(arguments.epochs + 1):
         turn = (
@@ -211,9 +162,7 @@ def measure(arguments, network: str, precision: str) -> dict[str, list[float]]:
 def main() -> None:
     process.prepare()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dataset", choices=SMALL_IMAGES, default="cifar100")
-    parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
-    parser.add_argument("--limit", type=int, help="at most N training images per class, for a quick try")
+    add_data_flags(parser)
     parser.add_argument("--network", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument(
@@ -228,7 +177,7 @@ def main() -> None:
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        work(arguments)
+        answer(stock_epochs(arguments, *arguments.worker))
         return
 
     device = f"{tensorflow_setup.configure()}, {environment.processor()}"

@@ -8,6 +8,11 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "scikit-learn")
 VARIABLES = ("TF_", "ONEDNN_", "DNNL_", "OMP_", "CUDA_", "NVIDIA_")  # that may change what TensorFlow computes
@@ -47,6 +52,14 @@ def processor() -> str:
     if sys.platform == "darwin":
         return _output(["sysctl", "-n", "machdep.cpu.brand_string"]) or platform.processor()
     return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> int | None:
+    """The most memory that this process has held, in megabytes; None where the system does not say."""
+    if resource is None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes on Linux, bytes on macOS
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def _commit() -> tuple[str | None, bool | None]:

@@ -33,11 +33,6 @@ from common.training.progress import read_progress
 from common.transfer import fine_tuning
 from common.transfer.weights import weights_sha256
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
 IN_A_TRACEBACK = re.compile(rf"{UserError.__name__}: (.+?)\nTraceback ", re.DOTALL)  # as TensorFlow puts an error
 
 
@@ -298,11 +293,9 @@ def _save(model: keras.Model, path: Path, preprocessing: dict) -> None:
 
 
 def _timing(epoch_seconds: list[float], training_images: int) -> dict:
-    # Kilobytes on Linux, bytes on macOS, unknown on Windows.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else None
     return {
         "epoch_seconds": epoch_seconds,
         "total_seconds": round(sum(epoch_seconds), 3),
         "images_per_second": round(training_images / float(np.median(epoch_seconds)), 1),
-        "peak_memory_mb": peak and round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)),
+        "peak_memory_mb": environment.peak_memory_mb(),
     }
