@@ -138,11 +138,10 @@ class Training:
         experiment = NETWORKS[network]
         assert isinstance(experiment.learning, GradientDescent)
         self.learning = experiment.learning
+        images, classes = len(data.train_labels), len(data.class_names)
+        held_out = max(math.ceil(experiment.validation_fraction * images), classes)
         training, validation = train_test_split(
-            range(len(data.train_labels)),
-            test_size=experiment.validation_fraction,
-            stratify=data.train_labels,
-            random_state=seed,
+            range(images), test_size=held_out, stratify=data.train_labels, random_state=seed
         )
 
         def tensors(images, labels):  # to channels first: the resampling is faster there than channels last
@@ -155,7 +154,7 @@ class Training:
         self.mean = pixels.mean((0, 2, 3), keepdim=True)
         self.deviation = pixels.std((0, 2, 3), keepdim=True, correction=0)
 
-        model = build(network, len(data.class_names)).to(memory_format=torch.channels_last)
+        model = build(network, classes).to(memory_format=torch.channels_last)
         # Batches come in three sizes: a compiled network for each is faster than one for all.
         self.model = torch.compile(model, dynamic=False) if arguments.compile else model
         self.optimizer = torch.optim.Adam(model.parameters(), lr=self.learning.learning_rate, eps=1e-7, fused=True)
