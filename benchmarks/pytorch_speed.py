@@ -142,9 +142,7 @@ def measure_study(arguments) -> list[dict]:
             row["seconds"].append(taken)
             row["epochs_alone"].append(sum(map(steady_seconds, runs)) / at_a_time)
             row["runs"] += runs
-    print(
-        "| way | seconds a round | by round | epochs alone | ÷ first, by round | ÷ first | accuracy | peak MB a run |"
-    )
+    print("\n| way | seconds, median | by round | epochs alone | ÷ first, by round | ÷ first | accuracy | peak MB |")
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:
         ratios = [own / first for own, first in zip(row["seconds"], rows[0]["seconds"])]
