@@ -52,8 +52,10 @@ def test_settings_of_keras_and_tensorflow_from_outside_change_nothing(finished, 
 def test_the_suite_in_a_notebook_is_set_up_like_the_scripts():
     code = (
         "import os; os.environ.update(KERAS_MAX_EPOCHS='2', TF_XLA_FLAGS='--tf_xla_auto_jit=2')\n"
-        "from common import tensorflow_setup\n"
+        "import gc; from common import tensorflow_setup\n"
+        "collections = gc.get_stats()[2]['collections']\n"
         "assert tensorflow_setup.configure(threads=1)\n"
+        "assert gc.isenabled() and gc.get_stats()[2]['collections'] == collections\n"
         "import keras, tensorflow as tf\n"
         "assert tf.config.threading.get_intra_op_parallelism_threads() == 1\n"
         "assert keras.config.max_epochs() is None if hasattr(keras.config, 'max_epochs') else True\n"
