@@ -14,10 +14,11 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import shared  # noqa: E402
-from common import augmentation  # noqa: E402
-from common.pipeline import Normalization, split  # noqa: E402
-from common.trial import build_network  # noqa: E402
+import shared
+
+from common import augmentation
+from common.pipeline import Normalization, split
+from common.trial import build_network
 
 TINY = Namespace(dataset="synthetic", data_dir=ROOT / "data", limit=4, precision="bfloat16", compile=False)
 NO_COMPILER = {**os.environ, "CXX": "no-such-compiler"}  # a compilation takes half a minute
