@@ -118,6 +118,7 @@ class TrainingBatches:
         self._sizes = micro_batch_sizes(len(self.labels), self.batch_size, self.accumulate)
         spread = self.label_smoothing / self.classes
         self._labels = tf.one_hot(self.labels, self.classes, 1 - self.label_smoothing + spread, spread)
+        self._traced = tf.function(self._make_batch)  # once, not for each epoch anew
 
     @property
     def steps(self) -> int:
@@ -132,20 +133,20 @@ class TrainingBatches:
         )
         numbers = augmentation.draw(count, seed=(self.seed, 2 * number + 1))
 
-        def make_batch(chosen, numbers):
-            images = self._read(chosen)
-            if self.augment:
-                maps = augmentation.affine_maps(numbers, *self.images.shape[1:3])
-                images = augmentation.transform(images, maps)
-            return self.normalization.apply(images), tf.gather(self._labels, chosen)
-
         return without_autotune(
             tf.data.Dataset.from_tensors((order, numbers))
             .rebatch(tf.constant(self._sizes, tf.int64))
             .apply(tf.data.experimental.assert_cardinality(self.steps))
-            .map(make_batch, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
+            .map(self._traced, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
             .prefetch(PREFETCHED)
         )
+
+    def _make_batch(self, chosen: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = self._read(chosen)
+        if self.augment:
+            maps = augmentation.affine_maps(numbers, *self.images.shape[1:3])
+            images = augmentation.transform(images, maps)
+        return self.normalization.apply(images), tf.gather(self._labels, chosen)
 
 
 def micro_batch_sizes(images: int, batch_size: int, accumulate: int) -> list[int]:
