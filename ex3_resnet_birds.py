@@ -32,6 +32,7 @@ LINEAR = Experiment(
     features="pooled",
     normalize=None,
     augment=None,
+    augmentation=None,
     test_time_augmentation=None,
     power_normalization=False,
     learning=GradientDescent(epochs=100, patience=10),  # the report does not say how many; validation decides

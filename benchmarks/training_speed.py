@@ -57,7 +57,7 @@ def suite_epochs(arguments, network: str, precision: str):
     normalization = Normalization.of(data.train_images[train])
     model = build_network(experiment, data.train_images.shape[1:], 25)
     batches = TrainingBatches(
-        data.train_images[train], data.train_labels[train], 25, normalization, BATCH_SIZE, True, seed=0
+        data.train_images[train], data.train_labels[train], 25, normalization, BATCH_SIZE, "affine", seed=0
     )
     compile_model(model, GradientDescent(batch_size=BATCH_SIZE), Phase(1), batches.steps)  # at a constant rate
     held_out = evaluation_batches(data.train_images[validation], data.train_labels[validation], 25, normalization)

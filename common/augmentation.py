@@ -1,6 +1,6 @@
-"""The report's augmentation, one random affine map per image, for a whole batch in one resampling.
+"""Random changes of training images, a whole batch at a time: the report's affine map, or a flip and a shift.
 
-Flip, zoom, shift and rotation as ``keras.preprocessing.image.ImageDataGenerator`` meant them:
+Of the affine map, flip, zoom, shift and rotation as ``keras.preprocessing.image.ImageDataGenerator`` meant them:
 https://www.tensorflow.org/api_docs/python/tf/keras/preprocessing/image/ImageDataGenerator.
 """
 
@@ -12,6 +12,7 @@ ROTATION = math.radians(20)  # at most, to either side
 SHIFT = 0.1  # at most, as a fraction of the image's side
 ZOOM = (0.8, 1.2)  # each axis on its own; above 1 the image shrinks
 DRAWS = 6  # random numbers an image: rotation, two shifts, two zooms, flip
+FEW_PIXELS = 1 / 16  # at most, as a fraction of the image's side: 2 of 32 pixels
 
 
 def draw(images: int, seed: tf.Tensor | tuple[int, int]) -> tf.Tensor:
@@ -67,3 +68,35 @@ def transform(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
+
+
+def affine(images: tf.Tensor, numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Each image through the map that its random numbers stand for; the rest as ``transform``."""
+    return transform(images, affine_maps(numbers, height, width))
+
+
+def shift(images: tf.Tensor, numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Each image mirrored or not, and moved by a few whole pixels to either side; beyond its edge it is reflected.
+
+    No pixel is resampled, so it costs little and changes little: what a training of few epochs wants.
+
+    Args:
+        images: float32 (batch, height, width, channels), any value range.
+        numbers: float32 (batch, 6) in [0, 1), as ``draw`` gives them.
+
+    Returns:
+        float32, the shape of ``images``.
+
+    Source: Lee et al. 2015, "Deeply-Supervised Nets", arXiv:1409.5185, section 3.1; Jordan 2024, arXiv:2404.00498.
+    """
+    _, shift_y, shift_x, _, _, flip = tf.unstack(numbers, axis=1)
+    images = tf.where(flip[:, None, None, None] < 0.5, images[:, :, ::-1], images)
+    rows, columns = (max(1, round(FEW_PIXELS * side)) for side in (height, width))
+    images = tf.pad(images, [[0, 0], [rows, rows], [columns, columns], [0, 0]], "REFLECT")
+    first_row = tf.cast(shift_y * (2 * rows + 1), tf.int32)[:, None] + tf.range(height)
+    first_column = tf.cast(shift_x * (2 * columns + 1), tf.int32)[:, None] + tf.range(width)
+    images = tf.gather(images, first_row, axis=1, batch_dims=1)
+    return tf.gather(images, first_column, axis=2, batch_dims=1)
+
+
+KINDS = {"affine": affine, "shift": shift}

@@ -182,7 +182,13 @@ class Experiment:
     learning: GradientDescent | LinearClassifier = GradientDescent()
     features: str | None = None
     normalize: bool | None = switch(False, "inputs with mean 0 and variance 1 in each channel, in place of 0..1")
-    augment: bool | None = switch(False, "random flips, shifts, zooms and rotations of the training images")
+    augment: bool | None = switch(False, "training images are changed at random, as --augmentation says")
+    augmentation: str | None = switch(
+        "affine",
+        "what --augment does: affine, the report's flips, shifts, zooms and rotations; or shift, a flip and a shift by "
+        "a few pixels",
+        choices=("affine", "shift"),
+    )
     batch_normalization: str | None = switch(
         None,
         "where batch normalisation stands on every hidden layer",

@@ -99,6 +99,7 @@ class TrainingBatches:
         images: as ``common.datasets.image_data.Images``.
         labels: int64 (images,).
         batch_size: images in the batch of one optimizer step.
+        augment: a key of ``common.augmentation.KINDS``; None: images as they are.
         label_smoothing: share of each label that is spread over all classes, in [0, 1).
         accumulate: micro-batches that a batch comes in.
     """
@@ -108,7 +109,7 @@ class TrainingBatches:
     classes: int
     normalization: Normalization
     batch_size: int
-    augment: bool
+    augment: str | None
     seed: int
     label_smoothing: float = 0.0
     accumulate: int = 1
@@ -144,8 +145,7 @@ class TrainingBatches:
     def _make_batch(self, chosen: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = self._read(chosen)
         if self.augment:
-            maps = augmentation.affine_maps(numbers, *self.images.shape[1:3])
-            images = augmentation.transform(images, maps)
+            images = augmentation.KINDS[self.augment](images, numbers, *self.images.shape[1:3])
         return self.normalization.apply(images), tf.gather(self._labels, chosen)
 
 

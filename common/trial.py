@@ -136,7 +136,7 @@ def run_trial(trial: Trial, checkpoint: Path, verbose: int, watch: Callable[[Tra
         classes,
         trial.normalization,
         batch_size=getattr(learning, "batch_size", len(trial.training)),
-        augment=bool(experiment.augment),
+        augment=experiment.augmentation if experiment.augment else None,
         seed=trial.seed,
         label_smoothing=getattr(learning, "label_smoothing", 0.0),
         accumulate=getattr(learning, "accumulate", 1),

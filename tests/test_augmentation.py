@@ -42,6 +42,21 @@ def test_equals_scipy_on_the_same_parameters(shape):
     np.testing.assert_allclose(ours, theirs, atol=0.05)  # of 255: float32 against float64 coordinates
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (20, 32)])
+def test_a_shift_is_a_flip_and_whole_pixels_of_the_reflected_image(shape):
+    images = IMAGES[:, : shape[0], : shape[1]]
+    numbers = augmentation.draw(len(images), [3, 4])
+    rows, columns = (1 if side == 20 else 2 for side in shape)
+    seen = set()
+    shifted = augmentation.shift(images, numbers, *shape).numpy()
+    for image, ours, (_, y, x, _, _, flip) in zip(images, shifted, numbers.numpy()):
+        padded = np.pad(image[:, ::-1] if flip < 0.5 else image, [(rows,) * 2, (columns,) * 2, (0, 0)], "reflect")
+        down, right = int(y * (2 * rows + 1)), int(x * (2 * columns + 1))
+        assert np.array_equal(ours, padded[down : down + shape[0], right : right + shape[1]])
+        seen |= {("y", down), ("x", right), ("flip", bool(flip < 0.5))}
+    assert len(seen) == 2 * rows + 1 + 2 * columns + 1 + 2  # every shift, and both ways round
+
+
 def keras_augment(image, numbers):
     """The same by the ImageDataGenerator of the installed Keras, whose x is the column: theta turns the other way."""
     rotation, shift_y, shift_x, zoom_y, zoom_x, flip = np.asarray(numbers, np.float64)

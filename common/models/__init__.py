@@ -3,11 +3,13 @@
 from common.models.basenet import basenet
 from common.models.heads import convolutional, fully_connected, linear, resnet50_classifier
 from common.models.residual import residual
+from common.models.resnet7 import resnet7
 from common.models.resnet9 import resnet9
 
 NETWORKS = {
     "basenet": basenet,
     "residual": residual,
+    "resnet7": resnet7,
     "resnet9": resnet9,
     "linear": linear,
     "fully-connected": fully_connected,

@@ -5,6 +5,7 @@ and ``_get_variable_index``.
 """
 
 import inspect
+import math
 
 import keras
 import tensorflow as tf
@@ -48,6 +49,68 @@ class FusedSGD(OneDevice, keras.optimizers.SGD):
         )
 
 
+class Muon(OneDevice, keras.optimizers.Optimizer):
+    """Momentum whose steps are made orthogonal, for the kernels of convolutions; Adam for all other variables.
+
+    A kernel is a matrix (height · width · channels, filters). Its step is the matrix that Newton-Schulz's iteration
+    makes of its momentum, with singular values near 1, times the learning rate and, where it has more rows than
+    columns, √(rows / columns). Keras's own Muon leaves convolutions to Adam.
+
+    Args:
+        momentum: of the kernels, Nesterov's.
+        steps: of Newton-Schulz's iteration, computed in the network's precision.
+        adam_ratio: Adam's learning rate, in multiples of the learning rate.
+
+    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks",
+    https://kellerjordan.github.io/posts/muon/; Adam: Kingma and Ba 2014, arXiv:1412.6980.
+    """
+
+    BETAS = (0.9, 0.95)
+    EPSILON = 1e-8
+
+    def __init__(self, learning_rate=0.02, momentum=0.9, steps=3, adam_ratio=0.3, **options):
+        super().__init__(learning_rate=learning_rate, **options)
+        self.momentum, self.steps, self.adam_ratio = momentum, steps, adam_ratio
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums = [self.add_variable_from_reference(each, "momentum") for each in variables]
+        self._velocities = [
+            None if len(each.shape) == 4 else self.add_variable_from_reference(each, "velocity") for each in variables
+        ]
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        if velocity is None:
+            self.assign(momentum, self.momentum * momentum + gradient)
+            rows, columns = math.prod(variable.shape[:-1]), variable.shape[-1]
+            step = self._orthogonal(tf.reshape(gradient + self.momentum * momentum, (rows, columns)))
+            step = max(1.0, rows / columns) ** 0.5 * tf.reshape(step, variable.shape)
+        else:
+            first, second = self.BETAS
+            count = tf.cast(self.iterations + 1, gradient.dtype)
+            self.assign(momentum, first * momentum + (1 - first) * gradient)
+            self.assign(velocity, second * velocity + (1 - second) * tf.square(gradient))
+            scale = tf.sqrt(velocity / (1 - second**count)) + self.EPSILON
+            step = self.adam_ratio * momentum / (1 - first**count) / scale
+        self.assign_sub(variable, learning_rate * step)
+
+    def _orthogonal(self, matrix):
+        x = tf.cast(matrix / (tf.norm(matrix) + 1e-7), keras.config.dtype_policy().compute_dtype)
+        is_wide = x.shape[0] < x.shape[1]
+        x = tf.transpose(x) if is_wide else x
+        for _ in range(self.steps):
+            square = tf.matmul(x, x, transpose_a=True)
+            x = 3.4445 * x + tf.matmul(x, -4.7750 * square + 2.0315 * tf.matmul(square, square))
+        return tf.cast(tf.transpose(x) if is_wide else x, matrix.dtype)
+
+
+OWN = {keras.optimizers.SGD: FusedSGD, keras.optimizers.Muon: Muon}  # in place of Keras's of the same name
+
+
 class PerOptimizerStep(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule that counts optimizer steps where Keras counts micro-batches."""
 
@@ -72,9 +135,7 @@ def make_optimizer(learning: GradientDescent, learning_rate: float, steps: int) 
         UserError: Keras has no optimizer or schedule of that name, or it has no such setting.
     """
     keras_class = _find(keras.optimizers, keras.optimizers.Optimizer, learning.optimizer, "optimizer")
-    one_device = (
-        FusedSGD if keras_class is keras.optimizers.SGD else type(keras_class.__name__, (OneDevice, keras_class), {})
-    )
+    one_device = OWN.get(keras_class) or type(keras_class.__name__, (OneDevice, keras_class), {})
     options: dict = {}
     if learning.weight_decay:
         options["weight_decay"] = learning.weight_decay

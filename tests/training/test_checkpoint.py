@@ -26,7 +26,7 @@ class Batches(TrainingBatches):
     """The features, until an epoch that stops the training, as a kill would."""
 
     def __init__(self, accumulate: int, stop: int | None = None):
-        super().__init__(FEATURES, LABELS, 3, Normalization.none(), 16, augment=False, seed=0, accumulate=accumulate)
+        super().__init__(FEATURES, LABELS, 3, Normalization.none(), 16, augment=None, seed=0, accumulate=accumulate)
         self.stop = stop
 
     def epoch(self, number):
@@ -50,8 +50,9 @@ def nested_dropout():
         GradientDescent(epochs=4, patience=3),
         GradientDescent(epochs=4, accumulate=2, optimizer=Component("SGD", {"momentum": 0.9})),
         GradientDescent(epochs=4, optimizer=Component("rmsprop"), schedule=Component("CosineDecay"), warmup=0.5),
+        GradientDescent(epochs=4, optimizer=Component("muon")),
     ],
-    ids=["early stopping", "accumulation", "schedule"],
+    ids=["early stopping", "accumulation", "schedule", "muon"],
 )
 def test_a_resumed_training_ends_as_if_it_had_never_stopped(tmp_path, learning):
     whole, resumed, checkpoint = nested_dropout(), nested_dropout(), tmp_path / "stopped"

@@ -47,8 +47,9 @@ def train(data, experiment: Experiment, checkpoint, count=64, batch_size=64):
     keras.utils.set_random_seed(0)
     model = build_network(experiment, (32, 32, 3), 25)
     validation = evaluation_batches(data.test_images[::10], data.test_labels[::10], 25, normalization)
+    augment = experiment.augmentation if experiment.augment else None
     batches = TrainingBatches(
-        images, labels, 25, normalization, batch_size, experiment.augment, seed=0, accumulate=learning.accumulate
+        images, labels, 25, normalization, batch_size, augment, seed=0, accumulate=learning.accumulate
     )
     return model, fit(model, learning, batches, validation, checkpoint, verbose=0), validation
 
@@ -88,7 +89,7 @@ def test_a_training_leaves_no_memory(tmp_path):
 
     experiment = ex3_resnet_birds.LINEAR.with_settings(optimizer=Component("sgd"), epochs=1, patience=None)
     features, labels = ImageArray(np.ones((8, 2048), np.float32)), np.arange(8)
-    batches = TrainingBatches(features, labels, 20_000, Normalization.none(), 8, augment=False, seed=0)
+    batches = TrainingBatches(features, labels, 20_000, Normalization.none(), 8, augment=None, seed=0)
     validation = evaluation_batches(features, labels, 20_000, Normalization.none())
     after = []
     for number in range(3):  # 160 MB of weights, as much of momentum
@@ -121,7 +122,7 @@ def test_epochs_end_on_whole_optimizer_steps_and_the_schedule_counts_them(synthe
     ).learning
     data = synthetic_data
     batches = TrainingBatches(
-        data.train_images[:images], data.train_labels[:images], 25, Normalization.to_unit_range(), 64, False, seed=0,
+        data.train_images[:images], data.train_labels[:images], 25, Normalization.to_unit_range(), 64, None, seed=0,
         accumulate=4,
     )  # fmt: skip
     assert batches.steps == 4 * steps
@@ -142,7 +143,7 @@ def test_a_phase_has_an_optimizer_of_its_own(synthetic_data, tmp_path):
     data, prepared = synthetic_data, []
     phases = (Phase(3, 1.0, lambda model: prepared.append(1)), Phase(1, 0.5, lambda model: prepared.append(2)))
     batches = TrainingBatches(
-        data.train_images[:64], data.train_labels[:64], 25, Normalization.to_unit_range(), 32, False, seed=0
+        data.train_images[:64], data.train_labels[:64], 25, Normalization.to_unit_range(), 32, None, seed=0
     )
     validation = evaluation_batches(data.test_images[:25], data.test_labels[:25], 25, Normalization.to_unit_range())
     model = build_network(ex1_basenet.SGD, (32, 32, 3), 25)

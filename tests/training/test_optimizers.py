@@ -101,6 +101,33 @@ def test_what_keras_has_not_is_said(changes, words):
         make_optimizer(GradientDescent(**changes), 0.01, 10)
 
 
+def test_muon_takes_orthogonal_steps_of_kernels_and_adams_steps_of_all_else():
+    """Newton-Schulz's iteration in numpy, on singular values; Adam as Keras has it."""
+    random, rate = np.random.default_rng(0), 0.04
+    start = [random.normal(0, 1, shape).astype("float32") for shape in [(3, 3, 8, 16), (2, 2, 1, 16), (16,), (8, 5)]]
+    ours = [keras.Variable(value) for value in start]
+    theirs = [keras.Variable(value) for value in start]
+    muon = make_optimizer(GradientDescent(Component("muon"), rate), rate, 100)
+    adam = keras.optimizers.Adam(0.3 * rate, beta_1=0.9, beta_2=0.95, epsilon=1e-8)
+    momentums = [np.zeros(value.shape) for value in start]
+    for _ in range(3):
+        before = [variable.numpy() for variable in ours]
+        gradients = [random.normal(0, 1, value.shape).astype("float32") for value in start]
+        muon.apply([keras.ops.convert_to_tensor(each) for each in gradients], ours)
+        adam.apply([keras.ops.convert_to_tensor(each) for each in gradients], theirs)
+        for index, (old, gradient) in enumerate(zip(before, gradients)):
+            if old.ndim != 4:
+                assert ours[index].numpy() == pytest.approx(theirs[index].numpy(), rel=1e-5, abs=1e-6)
+                continue
+            momentums[index] = 0.9 * momentums[index] + gradient
+            matrix = (gradient + 0.9 * momentums[index]).reshape(-1, old.shape[-1])
+            left, values, right = np.linalg.svd(matrix / np.linalg.norm(matrix), full_matrices=False)
+            for _ in range(3):
+                values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+            step = (left * values) @ right * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5
+            assert ours[index].numpy() == pytest.approx(old - rate * step.reshape(old.shape), rel=1e-3, abs=1e-4)
+
+
 @pytest.mark.parametrize("base", [ex1_basenet.SGD, ex1_basenet.ADAM], ids=lambda base: base.name)
 def test_weight_decay_shrinks_kernels_and_nothing_else(base):
     model = build_network(BASENET, (32, 32, 3), 25)

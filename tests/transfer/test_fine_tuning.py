@@ -44,7 +44,7 @@ def train(experiment, data, inputs, tmp_path, name, weights=None, stages=()):
     rng = np.random.default_rng(0)
     model.layers[-1].set_weights([rng.normal(0, 0.01, (2048, classes)), np.zeros(classes)])
     normalization = Normalization.none()
-    batches = TrainingBatches(inputs.train_images, data.train_labels, classes, normalization, 32, False, seed=0)
+    batches = TrainingBatches(inputs.train_images, data.train_labels, classes, normalization, 32, None, seed=0)
     validation = evaluation_batches(inputs.test_images, data.test_labels, classes, normalization)
     return model, fit(model, experiment.learning, batches, validation, tmp_path / name, 0, stages)
 

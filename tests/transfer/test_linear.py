@@ -48,7 +48,7 @@ def test_scikit_learn_s_classifier_becomes_a_linear_layer(classifier, classes):
     assert ((points[90:] @ kernel + bias).argmax(axis=1) == labels[90:]).mean() > 0.95
     model = linear((20,), classes, power_normalization=True)
     squares = ImageArray((np.maximum(points, 0) ** 2).astype("float32"))
-    batches = TrainingBatches(squares[np.arange(90)], labels[:90], classes, Normalization.none(), 32, False, seed=0)
+    batches = TrainingBatches(squares[np.arange(90)], labels[:90], classes, Normalization.none(), 32, None, seed=0)
     validation = evaluation_batches(squares[np.arange(90, 120)], labels[90:], classes, Normalization.none())
     result = fit(model, classifier, batches, validation)
     assert result.history[0]["val_accuracy"] > 0.95
