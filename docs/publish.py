@@ -6,7 +6,8 @@
     python docs/publish.py --remove cifar100/ex1_basenet/adam/seed-0  remove one, by its name
 
 The tables stand between the marks ``<!-- results: SCRIPT PRECISION -->`` (what each variant reaches, beside the
-report), ``<!-- comparison: SCRIPT PRECISION NAME -->`` (what each network costs and reaches, beside NAME) or
+report), ``<!-- comparison: SCRIPT PRECISION NAME -->`` (what each network costs and reaches, beside NAME),
+``<!-- steps: SCRIPT PRECISION NAME -->`` (NAME's variant with other settings, beside it) or
 ``<!-- summary: NAME ... -->`` (accuracies alone), and ``<!-- end -->``, in README.md and docs/*.md.
 """
 
@@ -45,7 +46,7 @@ EXERCISES = {
 }
 IMAGES = {"small images": ImageArray, "photographs": ImageFiles}  # of what is published
 PUBLISHED = ROOT / "published"
-MARKS = re.compile(r"(<!-- (results|comparison|summary): ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKS = re.compile(r"(<!-- (results|comparison|steps|summary): ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def status(run: Run) -> str:
@@ -78,6 +79,8 @@ def fill_tables(text: str, runs: list[Run]) -> str:
         of_table = [run for run in runs if run.script == script and run.config["precision"] == precision]
         if match[2] == "results":
             return match[1] + publishing.results_table(of_table, exercise) + match[4]
+        if match[2] == "steps":
+            return match[1] + publishing.steps_table(of_table, exercise, reference) + match[4]
         shape = DATASETS[exercise.images][0].image_shape({})
         classes = len(DATASETS[exercise.images][0].default_classes)
         costs = {

@@ -15,6 +15,7 @@ from scipy.stats import ttest_ind
 from common.errors import UserError
 from common.experiment import Exercise, Reported
 from common.files import atomic_folder, atomic_write
+from common.reporting.report.statistics import paired_difference
 from common.reporting.run_folder import BEFORE_FINGERPRINTS, Run, changed_files, find_runs, read_run
 from common.reporting.tables import mean_and_deviation, reported_accuracy
 
@@ -183,8 +184,44 @@ def summary_table(runs: Sequence[Run], picks: Sequence[str], reported: Mapping[s
     return "\n".join(lines) + "\n"
 
 
+def steps_table(runs: Sequence[Run], exercise: Exercise, reference: str) -> str:
+    """Markdown: what changes when a variant gets another setting, seed by seed, with Student's interval, 95 %.
+
+    Args:
+        reference: the NAME with the variant's own settings.
+    """
+    lines = [
+        "| setting | seeds | validation accuracy | test accuracy "
+        f"| difference to `{reference}`, paired (95 % interval) |",
+        "|---|---|---|---|---|",
+    ]
+    variant, *own = reference.split(",")
+    groups = {name: group for name, group in _by_name(runs, exercise) if name.split(",")[0] == variant}
+    base = {run.seed: run.metrics["test_accuracy"] for run in groups[reference]}
+    for name, group in groups.items():
+        accuracies = {run.seed: run.metrics["test_accuracy"] for run in group}
+        difference = paired_difference(base, accuracies)
+        told = "-"
+        if name != reference and difference:
+            told = f"{difference.mean:+.4f}"
+            if difference.low is not None and difference.high is not None:
+                told += f" ({difference.low:+.4f} to {difference.high:+.4f})"
+        changed = [part for part in name.split(",")[1:] if part not in own]
+        cells = [
+            f"`{', '.join(changed)}`" if changed else "its own",
+            ", ".join(map(str, accuracies)),
+            mean_and_deviation([run.metrics["val_accuracy"] for run in group]),
+            mean_and_deviation([*accuracies.values()]),
+            told,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def comparison_table(runs: Sequence[Run], exercise: Exercise, reference: str, multiply_adds: Mapping[str, int]) -> str:
     """Markdown: what each network costs, and how far its mean accuracy is from the reference's, over all seeds of both.
+
+    Variants as they are, in the reference's precision.
 
     Seconds an epoch are the first decile of all epochs' seconds: other work on the machine only adds to them. The
     interval is that of Welch's t-test, 95 %; of a single seed there is none.
@@ -198,7 +235,8 @@ def comparison_table(runs: Sequence[Run], exercise: Exercise, reference: str, mu
         f"| difference to `{reference}` (95 % interval) |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    groups = dict(_by_name(runs, exercise))
+    settings = reference.split(",")[1:]
+    groups = {name: group for name, group in _by_name(runs, exercise) if name.split(",")[1:] == settings}
     base = [run.metrics["test_accuracy"] for run in groups[reference]]
     for name, group in groups.items():
         accuracies = [run.metrics["test_accuracy"] for run in group]

@@ -69,7 +69,7 @@ class Muon(OneDevice, keras.optimizers.Optimizer):
     EPSILON = 1e-8
 
     def __init__(self, learning_rate=0.02, momentum=0.9, steps=3, adam_ratio=0.3, **options):
-        super().__init__(learning_rate=learning_rate, **options)
+        super().__init__(learning_rate=learning_rate, **options)  # pyright: ignore[reportCallIssue]
         self.momentum, self.steps, self.adam_ratio = momentum, steps, adam_ratio
 
     def build(self, variables):

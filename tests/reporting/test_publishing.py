@@ -7,6 +7,7 @@ import sys
 import pytest
 from conftest import ROOT, edit, read_json, visible_files
 
+import ex1_basenet
 from common.errors import UserError
 from common.files import write_json
 from common.reporting import publishing
@@ -100,6 +101,23 @@ def test_publishing_after_a_field_was_renamed_removes_nothing(project):
     assert {row["comparable"] for row in rows if row["dataset"] == "cub200"} == {
         "images or lists not from the official archives"
     }
+
+
+def test_the_table_of_steps_has_differences_seed_by_seed_of_one_variant(published):
+    for number, seed in enumerate((1, 0, 2)):  # 0.01, 0.02 and 0.03 better
+        base = published / f"cifar100/ex1_basenet/adam/seed-{seed}"
+        other = published / f"cifar100/ex1_basenet/adam,normalize=yes/seed-{seed}"
+        shutil.copytree(base, other)
+        metrics = read_json(base / "metrics.json")
+        better = metrics["test_accuracy"] + (number + 1) / 100
+        write_json(other / "metrics.json", {**metrics, "test_accuracy": better})
+        write_json(other / "config.json", {**read_json(base / "config.json"), "name": "adam,normalize=yes"})
+    table = publishing.steps_table(publishing.read_published(published), ex1_basenet.EXERCISE, "adam")
+    own, normalized = (line.split(" | ") for line in table.splitlines()[2:])
+    assert (own[0], own[-1]) == ("| its own", "- |")
+    half = 4.302653 * 0.01 / 3**0.5  # Student's, two degrees of freedom
+    assert normalized[0] == "| `normalize=yes`" and normalized[1] == "0, 1, 2"
+    assert normalized[-1] == f"+0.0200 ({0.02 - half:+.4f} to {0.02 + half:+.4f}) |"
 
 
 def test_documentation_has_the_tables_of_today_s_published_runs(project):
