@@ -25,6 +25,8 @@ from common.reporting.run_folder import NETWORK_FILES, check_whole
 from common.saved_network import check_weights
 from common.start import InitialWeights
 
+LONGEST_LINE = 4000  # letters of an error
+MOST_CLASSES = 10_000  # labels have up to four digits, so of more some come twice
 SHOW_CURSOR = b"\x1b[?25h"  # which a display that renews itself hides
 ROOT = Path(__file__).resolve().parent.parent
 STOPPED = {signal.SIGINT: 130}
@@ -660,6 +662,8 @@ def _classes(text: str) -> tuple[int, ...]:
         if len(first) > 4 or len(last) > 4:
             raise ValueError(f"'{text}' names a class that no data set has")
         labels += range(int(first), int(last if dash else first) + 1)
+        if len(labels) > MOST_CLASSES:
+            break
     if len(set(labels)) < len(labels):
         raise ValueError(f"'{text}' names a class twice")
     if len(labels) < 2:
@@ -679,6 +683,7 @@ def _classes_text(labels: Sequence[int]) -> str:
 
 
 def one_line(error: Exception) -> str:
+    """What the command line prints of an error: a line of printable letters, and not a long one."""
     if isinstance(error, OSError) and error.strerror:
         where = f" {error.filename}" if error.filename else ""
         text = (
@@ -687,4 +692,7 @@ def one_line(error: Exception) -> str:
         )
     else:
         text = str(error)
-    return " ".join(text.split())  # a file's name may hold a line break
+    text = " ".join(text.split())  # a file's name may hold a line break
+    if len(text) > LONGEST_LINE:  # a file quoted in it may hold anything; what to do stands at the end
+        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)  # what a terminal would obey

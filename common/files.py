@@ -21,6 +21,8 @@ from common.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
 LARGEST_ARCHIVE = 4 << 30  # bytes of all that is in one; the birds of 2011 take 1.2 billion
+MOST_MEMBERS = 100_000  # of an archive; the birds of 2011 are 12,000 images
+LARGEST_HEADERS = 1 << 20  # bytes of all that stand before a member; paths have up to 4096
 LARGEST_PIECE = 1 << 20
 LONGEST_NAME = 255  # bytes of a file's, on most systems
 NUMBERS = re.compile(r"\[(?:-?[\d.]+(?:e[-+]?\d+)?(?:, |\]))+")  # a list of them in JSON
@@ -211,15 +213,19 @@ def extract(
             _in_pieces(archive) as content,
             tarfile.TarFile(fileobj=content) as tar,  # pyright: ignore[reportArgumentType]  (writes nothing)
         ):
-            for member in tar:
+            for number, member in enumerate(tar, 1):
+                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  (which would all stay in memory)
+                content.left = LARGEST_HEADERS
                 size += member.size
-                if size > LARGEST_ARCHIVE:
-                    raise UserError(f"{archive} holds more than {LARGEST_ARCHIVE:,} bytes; get it from elsewhere")
+                if size > LARGEST_ARCHIVE or number > MOST_MEMBERS:
+                    most = f"{LARGEST_ARCHIVE:,} bytes" if size > LARGEST_ARCHIVE else f"{MOST_MEMBERS:,} files"
+                    raise UserError(f"{archive} holds more than {most}; get it from elsewhere")
                 path = PurePosixPath(member.name)
                 pieces = [piece for piece in path.parts if piece != "."]
                 leaves = path.is_absolute() or ".." in pieces or set(member.name) & set("\\:")  # the last on Windows
                 is_long = any(len(os.fsencode(piece)) > LONGEST_NAME for piece in pieces)
-                if leaves or is_long or not (member.isfile() or member.isdir()):
+                is_plain = (member.isfile() and not member.issparse() and member.size >= 0) or member.isdir()
+                if leaves or is_long or not is_plain:
                     name = member.name[:LONGEST_NAME]
                     raise UserError(f"{archive} holds {name}, which no data set needs; get it from elsewhere")
                 if not member.isfile() or pieces[:1] != [prefix] or pieces[-1].startswith("._"):
@@ -230,15 +236,17 @@ def extract(
                     file = open(target, "wb")  # noqa: SIM115
                 except (FileExistsError, IsADirectoryError, NotADirectoryError):
                     raise tarfile.TarError(f"{member.name} is a file and a folder") from None
+                content.left += member.size
                 with file, tar.extractfile(member) as source:  # type: ignore[union-attr]
                     shutil.copyfileobj(source, file)
+            content.left = LARGEST_ARCHIVE + LARGEST_PIECE
             while size <= LARGEST_ARCHIVE and (block := content.read(LARGEST_PIECE)):  # to the end: the checksum
                 size += len(block)
             missing = [name for name in required if not (temporary / name).is_file()]
             if missing or not any(temporary.iterdir()):
                 raise tarfile.TarError(f"no {prefix}/{missing[0] if missing else ''} in it")
             finish(temporary)
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, IndexError, RecursionError) as error:
         raise UserError(f"{archive} is not whole ({error}); put a whole one in its place") from error
 
 
@@ -252,14 +260,20 @@ def _in_pieces(archive: Path) -> Iterator["_Pieces"]:
 
 
 class _Pieces:
-    """A file that is read in small pieces: tarfile reads a header at once, whatever size it says it has."""
+    """A file with small headers: tarfile reads any number of them at once, whatever size they say they have.
+
+    Attributes:
+        left: bytes that may be read yet.
+    """
 
     def __init__(self, file: gzip.GzipFile | BinaryIO):
         self._file, self.seek, self.tell = file, file.seek, file.tell
+        self.left = LARGEST_HEADERS
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= LARGEST_PIECE:
+        if not 0 <= size <= self.left:
             raise tarfile.ReadError(f"a header of {size} bytes")
+        self.left -= size
         return self._file.read(size)
 
 

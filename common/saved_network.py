@@ -30,6 +30,7 @@ REFUSED = {  # layers that run code which is not Keras's own, or read files
     "TorchModuleWrapper",
 }
 LARGEST = 500_000_000  # bytes of all weights; ResNet50 has 95 million
+LARGEST_CONFIG = 10_000_000  # bytes that say what the layers are; each becomes up to thirty in memory
 LARGEST_IMAGE = 1024  # pixels a side
 
 
@@ -88,6 +89,10 @@ class SavedRun:
             )
             if run.image_size is not None and run.image_size not in range(1, LARGEST_IMAGE + 1):
                 raise ValueError(f"image_size is {run.image_size}")
+            if not all(isinstance(each, str) for each in (*classes, run.resize, run.precision)):
+                raise ValueError("a text is none")
+            if not all(each is None or isinstance(each, str) for each in (run.features, run.weights_sha256)):
+                raise ValueError("a text is none")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder / 'config.json'} is not the configuration of a run ({error!r})") from error
         if weights is not None and run.weights_sha256 is None:
@@ -97,7 +102,7 @@ class SavedRun:
             raise UserError(f"{folder} has no model.keras, as published runs have none; train the run again")
         try:
             check_network(path)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged, or no network of a run ({error}); train the run again") from error
         return run
 
@@ -120,11 +125,22 @@ def check_network(path: Path) -> None:
 
     Raises:
         ValueError: it holds what no network of the suite's needs, or is no such file.
-        OSError, zipfile.BadZipFile, KeyError, TypeError, RecursionError: it cannot be read, or is no such file.
+        OSError: it cannot be read.
     """
+    try:
+        _check_archive(path)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # of a damaged file zipfile, its decoders and h5py raise many kinds
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _check_archive(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > LARGEST:
             raise ValueError(f"it holds more than {LARGEST:,} bytes")
+        if archive.getinfo("config.json").file_size > LARGEST_CONFIG:
+            raise ValueError(f"its config.json holds more than {LARGEST_CONFIG:,} bytes")
         for part in _objects(json.loads(archive.read("config.json"))):
             module, name = part.get("module"), part["class_name"]
             is_plain = isinstance(module, str) and MODULES.fullmatch(module) and name not in REFUSED
@@ -149,7 +165,7 @@ def check_weights(path: Path) -> None:
         check_arrays(path)
     except ValueError as error:
         raise ValueError(f"{path}: {error}, as in no file of weights") from error
-    except (OSError, RuntimeError, KeyError) as error:  # as h5py puts damage
+    except Exception as error:  # of damage h5py raises many kinds
         raise ValueError(f"{path} is damaged ({error})") from error
 
 

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
 from common.saved_network import WEIGHTS, check_network
+
+PART_OF_NAME = re.compile(r"[\w.-]{1,60}")  # of a folder, which must not lead elsewhere
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,10 @@ class InitialWeights:
             with zipfile.ZipFile(folder / "model.keras") as archive:
                 digest = hashlib.sha256(archive.read(WEIGHTS))
             run = f"{config['dataset']['name']}/{config['script']}/{config['name']}/seed-{config['seed']}"
+            if not PART_OF_NAME.fullmatch(config["variant"]):
+                raise ValueError("its variant has a name that none has")
             return cls(folder / "model.keras", config["variant"], run, digest.hexdigest())
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(
                 f"--init {folder}: not the folder of a finished run, with a config.json and a model.keras ({error}); "
                 "give one such as results/cifar100/ex2_improvements/dropout/seed-0"

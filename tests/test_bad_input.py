@@ -146,6 +146,30 @@ class Runs:
         return self.call
 
 
+def twice(times: int) -> list:
+    """A list of a list twice, which is a list of a list twice, and so on."""
+    value: list = [0]
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+def headers(kind: bytes, count: int) -> Callable[[Path], None]:
+    """An archive of members whose headers are all that it has."""
+
+    def write(folder: Path) -> None:
+        (folder / "data").mkdir()
+        block = bytearray(member(f"{CIFAR}/a", kind).tobuf(tarfile.GNU_FORMAT))
+        if kind == tarfile.GNUTYPE_SPARSE:
+            block[482] = 1  # its map goes on
+            block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:512]))
+        with gzip.open(folder / "data" / ARCHIVE, "wb", compresslevel=1) as file:
+            for _ in range(count):
+                file.write(block[:512])
+
+    return write
+
+
 def archive(folder: Path, name: str, *members: tarfile.TarInfo | tuple[str, bytes], kind: str = "w:gz") -> None:
     (folder / "data").mkdir(exist_ok=True)
     with tarfile.open(folder / "data" / name, kind) as tar:
@@ -212,6 +236,12 @@ def of_photos(change: Callable[[Path], object], *words: str) -> Case:
 
 def of_archive(name: str, *members, words: Sequence[str], command: Sequence[str] = CIFAR_DATA) -> Case:
     return Case(command, words, lambda folder: archive(folder, name, *members))
+
+
+def with_network(folder: Path) -> Path:
+    """A finished run whose network may be looked at."""
+    with_layer(folder, {"module": "keras.layers", "class_name": "Dense"})
+    return folder / "run" / "seed-0"
 
 
 def with_layer(folder: Path, layer: dict | None) -> None:
@@ -377,6 +407,24 @@ CASES = {
         ),
         "train is not a whole",
     ),
+    "labels that are one list a billion times": of_cifar(
+        lambda f: change_pickle(f / "train", fine_labels=twice(60)), "75 integers"
+    ),
+    "a split that is one list a billion times": of_cifar(
+        lambda f: change_pickle(f / "train", batch_label=twice(60)), "look swapped"
+    ),
+    "names that are one list a billion times": of_cifar(
+        lambda f: change_pickle(f / "meta", fine_label_names=[twice(60)] * 100), "100 names"
+    ),
+    "a key that is one tuple a billion times": of_cifar(
+        lambda f: (f / "train").write_bytes(b"\x80\x02}K\x01" + b"2\x86" * 60 + b"K\x01s."), "a key is no text"
+    ),
+    "an array without its pixels": of_cifar(
+        lambda f: (f / "train").write_bytes(
+            pickle.dumps({"data": Runs(np.ndarray, (1000, 3072), "u1"), "fine_labels": [0] * 1000}, 2)
+        ),
+        "data is larger than the file",
+    ),
     "a pickle that is nested": of_cifar(
         lambda f: (f / "train").write_bytes(b"(" * 1_000_000 + b"l" * 1_000_000 + b"."), "train is not a whole"
     ),
@@ -411,6 +459,10 @@ CASES = {
     "an extended header of gigabytes": Case(
         CIFAR_DATA, ["a header of"], lambda f: zeros(f, ARCHIVE, tarfile.XHDTYPE, 3 << 30)
     ),
+    "an archive of long names of long names": Case(
+        CIFAR_DATA, ["is not whole"], headers(tarfile.GNUTYPE_LONGNAME, 1500)
+    ),
+    "an archive with a map that does not end": Case(CIFAR_DATA, ["is not whole"], headers(tarfile.GNUTYPE_SPARSE, 1)),
     "birds in an archive with a link": of_archive(
         "images.tgz", member("images/a", tarfile.SYMTYPE, "/etc"), words=["images.tgz"], command=BIRDS_DATA
     ),
@@ -443,7 +495,21 @@ CASES = {
         ),
     ),
     "a species of many digits": of_birds(
-        lambda f: append(f / "lists/train.txt", f"{'9' * 30}.Bird/a.jpg\n"), "is missing"
+        lambda f: append(f / "lists/train.txt", f"{'9' * 5000}.Bird/a.jpg\n"), "is not NNN.Species/file.jpg"
+    ),
+    "a species of a number that would take a million names": of_birds(
+        lambda f: (
+            picture(f / "images/9999999.Bird/a.jpg"),
+            append(f / "lists/train.txt", "9999999.Bird/a.jpg\n"),
+        ),
+        "'9999999.Bird/a.jpg' in",
+        "is not NNN.Species/file.jpg",
+    ),
+    "a list that clears the terminal": of_birds(
+        lambda f: append(f / "lists/train.txt", "001.Bird_1/\x1b[2J.jpg\n"), r"001.Bird_1/\x1b[2J.jpg is missing"
+    ),
+    "a list of a million letters": of_birds(
+        lambda f: append(f / "lists/train.txt", "x" * 1_000_000), "'xxx", " ... ", "get the data again"
     ),
     "a species of two names": of_birds(
         lambda f: (
@@ -546,6 +612,36 @@ CASES = {
         BEGIN,
         ["not the folder of a finished run"],
         lambda f: with_layer(f, {"module": "keras.layers", "class_name": "Lambda"}),
+    ),
+    "begin with a run whose name leads elsewhere": Case(
+        BEGIN,
+        ["its variant has a name that none has"],
+        damaged(
+            with_network, lambda r: edit(r / "config.json", lambda c: c.replace(b'"variant": "', b'"variant": "../'))
+        ),
+    ),
+    "predict: a network that asks for a password": Case(
+        ASK,
+        ["model.keras is damaged"],
+        damaged(
+            with_network,
+            lambda r: edit(r / "model.keras", lambda c: c.replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1")),
+        ),
+    ),
+    "predict: a network of another compression": Case(
+        ASK,
+        ["model.keras is damaged"],
+        damaged(
+            with_network,
+            lambda r: edit(
+                r / "model.keras", lambda c: c.replace(b"PK\1\2\x14\3\x14\0\0\0\0\0", b"PK\1\2\x14\3\x14\0\0\0\x63\0")
+            ),
+        ),
+    ),
+    "predict: a precision that is a list": Case(
+        ASK,
+        ["is not the configuration of a run"],
+        of_config(lambda c: c.replace(b'"precision": "float32"', b'"precision": []')),
     ),
     "begin with no run": Case(BEGIN, ["not the folder of a finished run"]),
     "begin with a nested configuration": Case(

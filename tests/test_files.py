@@ -175,3 +175,13 @@ def test_an_archive_is_extracted(mode, tmp_path):
         "inner/a.txt",
     ]
     assert (tmp_path / "out/inner/a.txt").read_text() == "a"
+
+
+@pytest.mark.slow
+def test_an_archive_holds_no_more_files_than_a_data_set(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for _ in range(files.MOST_MEMBERS + 1):
+            tar.addfile(tarfile.TarInfo("data/a"))
+    with pytest.raises(UserError, match="holds more than 100,000 files"):
+        extract(tmp_path / "a.tar", "data", tmp_path / "data")
+    assert not (tmp_path / "data").exists()

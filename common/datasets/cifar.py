@@ -1,8 +1,10 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) in their official Python format, https://www.cs.toronto.edu/~kriz/cifar.html."""
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,7 @@ class Release:
         return Source(self.title, [self.archive], layouts, "--dataset synthetic")
 
 
+SETS = (pickle.ADDITEMS[0], pickle.FROZENSET[0])  # opcodes
 URL = "https://www.cs.toronto.edu/~kriz/"
 RELEASE_100 = Release(
     name="cifar100",
@@ -152,8 +155,28 @@ def load(release: Release, folder: DataFolder) -> ImageData:
     )
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Lets NumPy arrays, their numbers and plain containers through and nothing else, so that no file can run code."""
+def _with_text_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """What an opcode does that takes these of the stack for keys; a tuple of one tuple twice is hashed for ever."""
+
+    def checked(unpickler: Any) -> None:
+        if not all(isinstance(key, str | bytes) for key in unpickler.stack[keys]):
+            raise pickle.UnpicklingError("a key is no text")
+        load(unpickler)
+
+    return checked
+
+
+class _ArrayUnpickler(pickle._Unpickler):
+    """Lets NumPy arrays, their numbers and plain containers through and nothing else, so that no file can run code.
+
+    It is the one in Python, as fast here: that in C makes room for any number of objects that a file claims to hold.
+    """
+
+    dispatch = {  # noqa: RUF012  (as its base has it)
+        **{code: load for code, load in pickle._Unpickler.dispatch.items() if code not in SETS},
+        pickle.SETITEM[0]: _with_text_keys(pickle._Unpickler.dispatch[pickle.SETITEM[0]], slice(-2, -1)),
+        pickle.SETITEMS[0]: _with_text_keys(pickle._Unpickler.dispatch[pickle.SETITEMS[0]], slice(None, None, 2)),
+    }
 
     ALLOWED = frozenset(
         {
@@ -181,35 +204,47 @@ def _read_pickle(release: Release, path: Path) -> dict:
         raise _not_cifar(release, path, error) from error
     if not isinstance(content, dict):
         raise _not_cifar(release, path, "no dictionary")
-    return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
+    return {_text(key): value for key, value in content.items()}
 
 
 def _read_images(release: Release, path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (n, 32, 32, 3) and labels int64 (n,) of the file of that split, "training" or "testing"."""
     content = _read_pickle(release, path)
-    pixels, labels = content.get("data"), content.get(release.label_key)
+    pixels, labels = content.get("data"), _as_array(content.get(release.label_key))
     if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)):
         raise _not_cifar(release, path, "data is not a uint8 array of shape (images, 3072)")
-    try:
-        labels = np.asarray(labels)
-    except ValueError as error:
-        raise _not_cifar(release, path, error) from error
+    if pixels.nbytes > path.stat().st_size:  # an array may be made without its pixels
+        raise _not_cifar(release, path, "data is larger than the file")
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu" or not len(labels):
         raise _not_cifar(release, path, f"{release.label_key} are not {len(pixels)} integers")
     if labels.min() < 0 or labels.max() >= release.classes:
         raise _not_cifar(release, path, f"one of {release.label_key} lies outside 0..{release.classes - 1}")
     label = content.get("batch_label", split)
-    label = label.decode("latin1") if isinstance(label, bytes) else str(label)
-    if not label.startswith(split):
-        raise _not_cifar(release, path, f"its batch_label is '{label}', so train and test look swapped")
+    if not isinstance(label, str | bytes) or not _text(label).startswith(split):
+        raise _not_cifar(release, path, f"its batch_label does not begin with {split}, so train and test look swapped")
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), labels.astype(np.int64)
 
 
 def _read_class_names(release: Release, path: Path) -> tuple[str, ...]:
     names = _read_pickle(release, path).get(release.names_key)
-    if not isinstance(names, list) or len(names) != release.classes:
+    if (
+        not isinstance(names, list)
+        or len(names) != release.classes
+        or not all(isinstance(name, str | bytes) for name in names)
+    ):
         raise _not_cifar(release, path, f"{release.names_key} are not {release.classes} names")
-    return tuple(name.decode("latin1") if isinstance(name, bytes) else str(name) for name in names)
+    return tuple(map(_text, names))
+
+
+def _as_array(labels: object) -> np.ndarray:
+    """An array, or a list of integers as one; else an empty one. A list of the same list twice could take forever."""
+    if isinstance(labels, list) and all(isinstance(label, int | np.integer) for label in labels):
+        return np.array(labels)
+    return labels if isinstance(labels, np.ndarray) else np.array([])
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin1") if isinstance(value, bytes) else value
 
 
 def _not_cifar(release: Release, path: Path, why) -> UserError:

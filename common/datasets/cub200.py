@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,6 +15,7 @@ from common.files import extract, make_once, sha256_of, write_json
 
 FOLDER = "CUB_200_2010"
 FOLDERS = ("images", "lists")
+MOST_DIGITS = 4  # of a species' number: all from 1 to the largest have a name
 COUNTS = (3000, 3033)  # images in the official lists, to train and to test
 # The data set's own site is gone; these are the copies that tensorflow_datasets names.
 DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
@@ -105,7 +107,8 @@ def read(folder: Path, name: str, size: int, resize: str) -> ImageData:
     for path in (*train, *test):
         kind = path.partition("/")[0]
         number, dot, rest = kind.partition(".")
-        if not (number.isdecimal() and int(number) and dot and rest and path.count("/") == 1):
+        is_number = number.isdecimal() and len(number) <= MOST_DIGITS and int(number)
+        if not (is_number and dot and rest and path.count("/") == 1):
             raise UserError(f"'{path}' in {folder / 'lists'} is not NNN.Species/file.jpg; get the data again")
         if species.setdefault(int(number), kind) != kind:
             raise UserError(f"{folder / 'lists'} calls species {number} {species[int(number)]} and {kind}")
@@ -148,8 +151,9 @@ def _read_list(folder: Path, name: str) -> list[str]:
     paths = [line for line in paths if line and not PurePosixPath(line).name.startswith("._")]
     if not paths:
         raise UserError(f"{path} names no images; get the data again")
-    if len(set(paths)) < len(paths):
-        raise UserError(f"{path} names {next(p for p in paths if paths.count(p) > 1)} twice; get the data again")
+    twice, count = Counter(paths).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{path} names {twice} twice; get the data again")
     return paths
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import copy, locked, make_folder, rename, sha256_of, write_json
+from common.reporting import run_contents
 
 CHECKPOINT = ".checkpoint"  # what training resumes from, also for more epochs than the run had
 MANIFEST = ".manifest"  # size and checksum of each file that carries a result, written last
@@ -89,12 +90,13 @@ def read_run(folder: Path) -> Run:
     """
     check_whole(folder, TEXT_FILES)
     try:
-        config, metrics, per_class, timing, environment = (
-            json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        files = {
+            name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             for name in ("config", "metrics", "per_class", "timing", "environment")
-        )
-        return Run(folder, config, read_history(folder / "history.csv"), metrics, per_class, timing, environment)
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, RecursionError) as error:
+        }
+        run_contents.check(files)
+        return Run(folder, history=read_history(folder / "history.csv"), **files)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
         raise UserError(f"{folder} does not hold a whole run ({error}); use --force to train it again") from error
 
 
@@ -143,12 +145,23 @@ def write_history(path: Path, history: list[dict]) -> None:
 
 
 def read_history(path: Path) -> list[dict]:
-    """The rows of ``history.csv`` as numbers."""
+    """The rows of ``history.csv`` as numbers.
+
+    Raises:
+        ValueError: it holds no rows, or others.
+        FileNotFoundError, NotADirectoryError: it is not there.
+    """
     with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {name: int(row[name]) if name == "epoch" else float(row[name]) for name in HISTORY_FIELDS}
-            for row in csv.DictReader(file)
-        ]
+        try:
+            rows = [
+                {name: int(row[name]) if name == "epoch" else float(row[name]) for name in HISTORY_FIELDS}
+                for row in csv.DictReader(file)
+            ]
+        except (csv.Error, KeyError, TypeError) as error:
+            raise ValueError(f"history.csv: {error!r}") from error
+    if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)) or not rows:
+        raise ValueError("history.csv has not a row for each epoch")
+    return rows
 
 
 class RunFolder:

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from common.reporting import metrics
-from common.reporting.metrics import accuracy_interval, calibration, evaluate
+from common.reporting import metrics, run_contents
+from common.reporting.metrics import BINS, accuracy_interval, calibration, evaluate
 
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(size=(200, 8)).astype(np.float32) * 3
@@ -34,6 +34,10 @@ def test_confusion_matrix_has_the_true_class_in_rows():
 
 def test_a_class_without_images_is_at_0():
     assert evaluate(np.eye(3, dtype=np.float32)[[0, 1]], np.array([0, 1]))[1]["accuracy"] == [1, 1, 0]
+
+
+def test_the_diagrams_that_are_read_back_have_the_bins_of_those_that_are_made():
+    assert run_contents.BINS == BINS
 
 
 def test_two_classes():

@@ -151,6 +151,44 @@ def test_a_folder_that_is_not_a_whole_run_is_named(tmp_path, damage):
         read_run(tmp_path)
 
 
+def changed(text: str, **changes) -> str:
+    return json.dumps(json.loads(text) | changes)
+
+
+FOREIGN = {
+    "a list": ("config.json", lambda text: "[]", "config.json is not an object"),
+    "nothing": ("metrics.json", lambda text: "null", "metrics.json is not an object"),
+    "a name that leads elsewhere": ("config.json", lambda text: changed(text, name="../../x"), "name is not a name"),
+    "a name of two lines": ("config.json", lambda text: changed(text, script="a\nb"), "script is not a name"),
+    "a seed that is a text": ("config.json", lambda text: changed(text, seed="0"), "seed is not a whole number"),
+    "a whole number that is true": ("metrics.json", lambda text: changed(text, epochs=True), "not a whole number"),
+    "a number beyond all": ("metrics.json", lambda text: changed(text, test_accuracy=10**400), "is not a number"),
+    "an accuracy that is none": ("metrics.json", lambda text: changed(text, val_accuracy=float("nan")), "not a number"),
+    "a diagram of one bin": (
+        "metrics.json",
+        lambda text: changed(text, test_reliability={"images": [1], "confidence": [1.0], "accuracy": [1.0]}),
+        "test_reliability is not whole",
+    ),
+    "a matrix of texts": ("per_class.json", lambda text: changed(text, confusion_matrix=[["1"]]), "whole number"),
+    "no process": ("environment.json", lambda text: "[]", "has no row"),
+    "a process that is none": ("environment.json", lambda text: "[1]", "is not an object"),
+    "no epoch": ("history.csv", lambda text: text.splitlines()[0], "a row for each epoch"),
+    "an epoch twice": ("history.csv", lambda text: f"{text}{text.splitlines()[-1]}", "a row for each epoch"),
+    "a field of a megabyte": ("history.csv", lambda text: text + "9" * 1_000_000, "larger than field limit"),
+    "a row cut short": ("history.csv", lambda text: f"{text}99,0.1", "history.csv"),
+    "other columns": ("history.csv", lambda text: text.replace("val_loss", "loss of validation"), "val_loss"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_run_of_elsewhere_is_read_only_if_its_files_hold_what_a_run_s_hold(tmp_path, kind):
+    shutil.copytree(find_runs(ROOT / "published")[0], tmp_path, dirs_exist_ok=True)
+    name, change, words = FOREIGN[kind]
+    (tmp_path / name).write_text(change((tmp_path / name).read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(UserError, match=f"does not hold a whole run .*{words}"):
+        read_run(tmp_path)
+
+
 @pytest.fixture
 def whole(finished, tmp_path):
     """The shared run in an output folder of its own, and its configuration."""
