@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) in their official Python format, https://www.cs.toronto.edu/~kriz/cifar.html."""
 
 import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +197,8 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 def _read_pickle(release: Release, path: Path) -> dict:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's, of numbers that no array has
             content = _ArrayUnpickler(file, encoding="latin1").load()
     except OSError:
         raise
