@@ -3,6 +3,8 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from scipy import ndimage
 
@@ -55,6 +57,21 @@ def test_a_shift_is_a_flip_and_whole_pixels_of_the_reflected_image(shape):
         assert np.array_equal(ours, padded[down : down + shape[0], right : right + shape[1]])
         seen |= {("y", down), ("x", right), ("flip", bool(flip < 0.5))}
     assert len(seen) == 2 * rows + 1 + 2 * columns + 1 + 2  # every shift, and both ways round
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.integers(2, 24),
+    st.integers(2, 24),
+    st.lists(
+        st.sampled_from([0.0, 0.25, 0.5, 0.75, 1 - 2**-24]) | st.floats(0, 0.9375, width=32), min_size=6, max_size=6
+    ),
+)
+def test_equals_scipy_at_the_ends_of_the_ranges_and_on_images_of_any_shape(height, width, numbers):
+    image = IMAGES[0, :height, :width]
+    maps = augmentation.affine_maps(np.array([numbers], np.float32), height, width)
+    ours = augmentation.transform(image[None], maps).numpy()[0]
+    np.testing.assert_allclose(ours, scipy_augment(image, np.float32(numbers)), atol=0.05)
 
 
 def keras_augment(image, numbers):

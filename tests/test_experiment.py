@@ -8,6 +8,7 @@ import bonus_residual
 import ex1_basenet
 import ex2_improvements
 import ex3_resnet_birds
+from common import cli
 from common.errors import UserError
 from common.experiment import (
     LONGEST_NAME,
@@ -20,6 +21,7 @@ from common.experiment import (
     switches,
     to_text,
 )
+from common.reporting.report.commands import flags_of
 
 EXERCISES = [module.EXERCISE for module in (ex1_basenet, ex2_improvements, bonus_residual, ex3_resnet_birds)]
 EXPERIMENTS = [experiment for exercise in EXERCISES for experiment in exercise.experiments]
@@ -62,6 +64,26 @@ def test_two_settings_have_two_names_and_one_has_one():
         settings = repr((own.name, sorted(experiment.settings().items()), others))
         assert known.setdefault(name.lower(), settings) == settings  # also where folders ignore case
     assert len(known) > 2500
+
+
+def test_a_name_leads_back_to_the_settings():
+    chance, whole = random.Random(2), 0
+    for _ in range(300):
+        exercise = chance.choice(EXERCISES)
+        own = chance.choice(exercise.experiments)
+        usable = {name: kind for name, kind in switches().items() if own.can_use(name) and name != "accumulate"}
+        changes = {name: random_value(usable[name], chance) for name in chance.sample(sorted(usable), 2)}
+        if changes.keys() & {"schedule", "warmup"}:
+            changes |= {"schedule": Component("CosineDecay", {"alpha": chance.random()})}
+        name = run_name(own.with_settings(**changes), own, {"classes": "0-3+7", "limit": "9"})
+        if "~" in name:  # cut
+            continue
+        argv = ["--variant", *flags_of(name), "--dataset", "synthetic"]
+        _, (job,) = cli.select(exercise, cli.parse(exercise, argv))
+        assert job.name == name
+        assert job.experiment.settings() == own.with_settings(**changes).settings()
+        whole += 1
+    assert whole > 200
 
 
 def test_a_name_says_what_differs_sorted_in_the_flags_own_words():

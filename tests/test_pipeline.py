@@ -1,5 +1,9 @@
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.datasets.image_data import ImageArray
 from common.errors import UserError
@@ -51,6 +55,26 @@ def test_split_gives_every_class_an_image_in_both_parts_however_unequal_they_are
         wanted = np.clip(fraction * len(labels), len(sizes), len(labels) - len(sizes))
         assert abs(len(validation) - wanted) <= len(sizes)
         assert all(np.array_equal(*both) for both in zip(split(labels, fraction, seed), (training, validation)))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(2, 60), min_size=2, max_size=8), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1), st.randoms()
+)
+def test_any_split_is_disjoint_whole_and_in_proportion(sizes, fraction, seed, random):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    random.shuffle(labels)
+    training, validation = split(labels, fraction, seed)
+    assert not {*training.tolist()} & {*validation.tolist()}
+    assert sorted([*training, *validation]) == list(range(len(labels)))
+    assert np.array_equal(training, np.sort(training)) and np.array_equal(validation, np.sort(validation))
+    held_out = np.bincount(labels[validation], minlength=len(sizes))
+    assert (held_out >= 1).all() and (held_out < sizes).all()
+    wanted = min(max(math.ceil(fraction * len(labels)), len(sizes)), len(labels) - len(sizes))
+    shares = wanted * np.array(sizes) / len(labels)
+    if ((shares >= 1) & (np.array(sizes) - shares >= 1)).all():  # no class needs more than its share
+        assert len(validation) == wanted
+        assert (abs(held_out - shares) < 1).all()
 
 
 def test_split_names_a_class_of_one_image():

@@ -3,6 +3,9 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as theirs
 
 from common.reporting import metrics, run_contents
 from common.reporting.metrics import BINS, accuracy_interval, calibration, evaluate
@@ -71,6 +74,51 @@ def test_a_network_that_is_sure_and_right_is_calibrated_and_one_that_is_sure_and
     sure = np.eye(3)[[0, 1, 2, 0]]
     assert of_probabilities(sure, np.array([0, 1, 2, 0]))["test_calibration_error"] == 0
     assert of_probabilities(sure, np.array([1, 2, 0, 1]))["test_calibration_error"] == 1
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.integers(1, 40), st.integers(2, 12), st.floats(0.01, 3), st.integers(0, 2**32 - 1))
+def test_metrics_are_scikit_learn_s_and_calibration_is_its_definition(images, classes, scale, seed):
+    random = np.random.default_rng(seed)
+    logits = (random.normal(size=(images, classes)) * scale).astype(np.float32)
+    labels = random.integers(0, classes, images)
+    result, per_class = evaluate(logits, labels)
+    probabilities = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(axis=1, keepdims=True)
+    known = range(classes)
+    assert result["test_loss"] == pytest.approx(theirs.log_loss(labels, probabilities, labels=known), abs=1e-9)
+    assert result["test_accuracy"] == pytest.approx(theirs.accuracy_score(labels, logits.argmax(axis=1)))
+    if classes > 5:
+        top = theirs.top_k_accuracy_score(labels, logits, k=5, labels=known)
+        assert result["test_top5_accuracy"] == pytest.approx(top)
+    else:
+        assert result["test_top5_accuracy"] == 1
+    matrix = theirs.confusion_matrix(labels, logits.argmax(axis=1), labels=known)
+    assert per_class["confusion_matrix"] == matrix.tolist()
+    recall = theirs.recall_score(labels, logits.argmax(axis=1), labels=known, average=None, zero_division=0)
+    assert per_class["accuracy"] == pytest.approx(recall)
+
+    error, sizes = 0.0, []
+    for low in np.arange(BINS) / BINS:  # Guo et al. 2017, equation 3; a bin holds its upper edge
+        sure = probabilities.max(axis=1)
+        inside = (sure > low) & (sure <= low + 1 / BINS)
+        sizes.append(int(inside.sum()))
+        if sizes[-1]:
+            right = (probabilities.argmax(axis=1) == labels)[inside].mean()
+            error += sizes[-1] / images * abs(right - sure[inside].mean())
+    assert result["test_reliability"]["images"] == sizes
+    assert result["test_calibration_error"] == pytest.approx(error, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 10_000).flatmap(lambda images: st.tuples(st.integers(0, images), st.just(images))))
+def test_intervals_solve_wilson_s_equation(counts):
+    correct, images = counts
+    p, z = correct / images, 1.959963984540054
+    low, high = accuracy_interval(correct, images)
+    assert 0 <= low <= p <= high <= 1
+    for bound, end in ((low, 0), (high, 1)):  # |p - bound| = z * sqrt(bound (1 - bound) / n), Wilson 1927
+        if bound != end:
+            assert (p - bound) ** 2 == pytest.approx(z**2 * bound * (1 - bound) / images, rel=1e-6, abs=1e-12)
 
 
 def test_the_calibration_of_logits_is_that_of_their_probabilities():

@@ -3,6 +3,8 @@ import inspect
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 
 import bonus_residual
@@ -72,6 +74,29 @@ def test_a_schedule_warms_up_and_falls_to_zero_in_optimizer_steps():
         )
         found = rates(learning, 600, (0, 30, 60, 330, 600))
         assert found == pytest.approx([0, 0.001, 0.002, 0.001, 0], abs=1e-8)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.integers(2, 5000),
+    st.floats(1e-5, 1),
+    st.sampled_from([0.0, 0.001, 0.1, 0.5]),
+    st.integers(1, 4),
+    st.floats(0, 1),
+)
+def test_a_warmed_up_cosine_is_keras_s_and_its_formula(steps, rate, warmup, accumulate, at):
+    step = int(at * steps)
+    learning = GradientDescent(
+        learning_rate=rate, schedule=Component("CosineDecay"), warmup=warmup, accumulate=accumulate
+    )
+    (found,) = rates(learning, steps, (step,))
+    climb = max(1, round(warmup * steps)) if warmup else 0
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate if not climb else 0.0, max(1, steps - climb), warmup_target=rate if climb else None, warmup_steps=climb
+    )
+    assert found == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-9)
+    fall = (1 + np.cos(np.pi * min(1, (step - climb) / max(1, steps - climb)))) / 2
+    assert found == pytest.approx(rate * (step / climb if step < climb else fall), rel=1e-4, abs=1e-6 * rate)
 
 
 def test_a_schedule_without_warmup_begins_with_the_rate():
