@@ -89,11 +89,14 @@ class SavedRun:
             )
             if run.image_size is not None and run.image_size not in range(1, LARGEST_IMAGE + 1):
                 raise ValueError(f"image_size is {run.image_size}")
+            mean, deviation = run.normalization.values()
+            if not (len(mean) == len(deviation) in (1, 3) and min(deviation) > 0):
+                raise ValueError("normalization is not that of one or three channels")
             if not all(isinstance(each, str) for each in (*classes, run.resize, run.precision)):
                 raise ValueError("a text is none")
             if not all(each is None or isinstance(each, str) for each in (run.features, run.weights_sha256)):
                 raise ValueError("a text is none")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(f"{folder / 'config.json'} is not the configuration of a run ({error!r})") from error
         if weights is not None and run.weights_sha256 is None:
             raise UserError(f"{folder} is no head on frozen features; its network needs no --weights")

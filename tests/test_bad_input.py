@@ -638,6 +638,16 @@ CASES = {
             ),
         ),
     ),
+    "predict: a mean beyond all numbers": Case(
+        ASK,
+        ["is not the configuration of a run"],
+        of_config(lambda c: c.replace(b'"mean": [', b'"mean": [1' + b"0" * 400 + b", ")),
+    ),
+    "predict: a network of two channels": Case(
+        ASK,
+        ["normalization is not that of one or three channels"],
+        of_config(lambda c: c.replace(b'"mean": [', b'"mean": [0.5, ')),
+    ),
     "predict: a precision that is a list": Case(
         ASK,
         ["is not the configuration of a run"],

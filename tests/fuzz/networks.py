@@ -87,6 +87,7 @@ def check(folder: Path, case: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
     run = value_or_error(lambda: SavedRun.of(folder))
     if run is not None:
+        assert len(run.normalization["mean"]) in (1, 3) and min(run.normalization["standard_deviation"]) > 0
         assert all(isinstance(name, str) for name in run.classes)
         assert {*run.normalization} == {"mean", "standard_deviation"}
         assert run.image_size is None or (type(run.image_size) is int and 1 <= run.image_size <= 1024)
@@ -103,6 +104,7 @@ SOUND = {"config.json": encoded(CONFIG), "model.keras": ARCHIVES[0], "w.h5": HDF
 FOUND = (
     SOUND | {"config.json": encoded({**CONFIG, "variant": "../../x"})},
     SOUND | {"config.json": encoded({**CONFIG, "precision": []})},
+    SOUND | {"config.json": encoded({**CONFIG, "normalization": {"mean": [10**400], "standard_deviation": [1]}})},
     SOUND | {"model.keras": ARCHIVES[1][:60] + b"\xff" + ARCHIVES[1][61:]},
 )
 TARGET = Target("networks", cases(), check, FOUND)
