@@ -217,6 +217,46 @@ def test_numbers_are_checked():
             parse_number(text, kind, **bounds)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "bounds", "what"),
+    [
+        ("0", int, {"low": 1}, "a whole number from 1"),
+        ("2147483648", int, {"low": 1}, "a whole number from 1"),
+        ("1025", int, {"low": 1, "high": 1024}, "a whole number from 1 to 1024"),
+        ("x", int, {"low": 0}, "a whole number from 0"),
+        ("-0.1", float, {"low": 0}, "a number from 0"),
+        ("0", float, {"above": 0}, "a number above 0"),
+        ("1", float, {"above": 0, "high": 1}, "a number between 0 and 1"),
+        ("1", float, {"low": 0, "high": 1}, "a number from 0 to below 1"),
+        ("64.5", float, {"low": 0, "high": 64}, "a number from 0 to 64"),
+        ("2", int, {"low": 1, "high": 1}, "a whole number from 1 to 1"),
+    ],
+)
+def test_a_number_outside_is_told_the_range(text, kind, bounds, what):
+    with pytest.raises(ValueError) as raised:
+        parse_number(text, kind, **bounds)
+    assert str(raised.value) == f"'{text}' is not {what}"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "bounds", "value"),
+    [
+        ("2147483647", int, {"low": 1}, 2**31 - 1),
+        ("1024", int, {"low": 1, "high": 1024}, 1024),
+        ("1", int, {"low": 1, "high": 1}, 1),
+        ("-3", int, {}, -3),
+        ("0", float, {"low": 0, "high": 1}, 0.0),
+        ("0.999", float, {"above": 0, "high": 1}, 0.999),
+        ("64", float, {"low": 0, "high": 64}, 64.0),
+        ("1", float, {"low": 0, "high": 64}, 1.0),
+        ("5e9", float, {"above": 0}, 5e9),
+        ("0.5", float, {"above": 0}, 0.5),
+    ],
+)
+def test_a_number_at_the_end_of_its_range_is_in_it(text, kind, bounds, value):
+    assert parse_number(text, kind, **bounds) == value
+
+
 def test_every_switch_has_a_sentence_for_help():
     assert all(kind["sentence"] for kind in switches().values())
     assert isinstance(ex1_basenet.ADAM, Experiment)

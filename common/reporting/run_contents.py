@@ -72,8 +72,8 @@ def check(files: dict[str, Any]) -> None:
     if reliability is not None:
         _check(reliability, RELIABILITY, "metrics.json: test_reliability")
         _expect({len(reliability[key]) for key in RELIABILITY} == {BINS}, "metrics.json: test_reliability", "whole")
-    if not files["environment"]:
-        raise ValueError("environment.json has no row")
+    _expect(files["timing"]["epoch_seconds"], "timing.json: epoch_seconds", "of any epoch")
+    _expect(files["environment"], "environment.json", "of any process")
 
 
 def _check(value: Any, shape: Any, place: str) -> None:

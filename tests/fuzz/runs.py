@@ -75,6 +75,7 @@ def check(folder: Path, case: dict[str, bytes]) -> None:
 FOUND = (
     {"config.json": b"null"},
     {"environment.json": b"[]"},
+    {"timing.json": json.dumps({**VALUES["timing.json"], "epoch_seconds": []}).encode()},
     {"history.csv": SOUND["history.csv"] + b"a" * 200_000},
     {"history.csv": SOUND["history.csv"].partition(b"\n")[0]},
     {"config.json": json.dumps({**VALUES["config.json"], "name": "../../x"}).encode()},
