@@ -10,7 +10,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.saved_network import WEIGHTS, check_network
 
-PART_OF_NAME = re.compile(r"[\w.-]{1,60}")  # of a folder, which must not lead elsewhere
+PART_OF_NAME = re.compile(r"[\w.-]{1,100}")  # of a folder, which must not lead elsewhere
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,13 @@ def test_a_run_of_elsewhere_is_read_only_if_its_files_hold_what_a_run_s_hold(tmp
         read_run(tmp_path)
 
 
+def test_a_run_of_a_system_that_does_not_say_its_peak_memory_is_whole(tmp_path):
+    shutil.copytree(find_runs(ROOT / "published")[0], tmp_path, dirs_exist_ok=True)
+    text = (tmp_path / "timing.json").read_text(encoding="utf-8")
+    (tmp_path / "timing.json").write_text(changed(text, peak_memory_mb=None), encoding="utf-8")
+    assert read_run(tmp_path).timing["peak_memory_mb"] is None
+
+
 @pytest.fixture
 def whole(finished, tmp_path):
     """The shared run in an output folder of its own, and its configuration."""
