@@ -26,10 +26,17 @@ def build(
         test_time_augmentation: outside of training, logits are the mean over an image and its mirror image.
 
     Raises:
-        UserError: the network has no such switch.
+        UserError: the network has no such switch, or more stages than images of this size can be halved.
     """
     check_switches(network, switches)
-    model = NETWORKS[network](input_shape, classes, **switches)
+    try:
+        model = NETWORKS[network](input_shape, classes, **switches)
+    except ValueError as error:
+        size = "×".join(map(str, input_shape))
+        raise UserError(
+            f"the network {network} cannot be built for images of {size} ({str(error).splitlines()[0]}); try fewer "
+            "--widths, or larger images"
+        ) from error
     return WithTestTimeAugmentation(model.input, model.output) if test_time_augmentation else model
 
 

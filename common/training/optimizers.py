@@ -135,6 +135,8 @@ def make_optimizer(learning: GradientDescent, learning_rate: float, steps: int) 
         UserError: Keras has no optimizer or schedule of that name, or it has no such setting.
     """
     keras_class = _find(keras.optimizers, keras.optimizers.Optimizer, learning.optimizer, "optimizer")
+    if learning.optimizer.settings.get("use_ema"):  # Keras puts the averages in place of the weights after each fit
+        raise UserError("use_ema is for one training at once, and a run is a fit an epoch; leave it out")
     one_device = OWN.get(keras_class) or type(keras_class.__name__, (OneDevice, keras_class), {})
     options: dict = {}
     if learning.weight_decay:

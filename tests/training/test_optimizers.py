@@ -116,6 +116,7 @@ def test_a_schedule_keeps_its_own_settings():
         ({"optimizer": Component("adamm")}, "Keras has no optimizer adamm; it has .*Adam.*SGD"),
         ({"optimizer": Component("sgd", {"rho": 0.9})}, "SGD cannot be made of sgd.rho=0.9"),
         ({"optimizer": Component("loss_scale_optimizer")}, "Keras has no optimizer lossscaleoptimizer"),
+        ({"optimizer": Component("adam", {"use_ema": True})}, "use_ema is for one training"),
         ({"schedule": Component("linear")}, "Keras has no learning-rate schedule linear; it has .*CosineDecay"),
         ({"schedule": Component("ExponentialDecay")}, "ExponentialDecay cannot be made of exponentialdecay"),
     ],
