@@ -95,7 +95,7 @@ def test_the_scripts_themselves_refuse_in_one_line(tmp_path):
     ("script", "flags", "words"),
     [
         (EX1, ("--optimizer", "adamm"), "Keras has no optimizer adamm; it has "),
-        (BONUS, ("--variant", "fast", "--widths", "8+8+8+8+8+8+8"), "images of 32×32×3"),
+        (BONUS, ("--variant", "fast", "--widths", "8+8+8+8+8+8+8", "--table"), "images of 32×32×3"),
     ],
     ids=["optimizer", "widths"],
 )

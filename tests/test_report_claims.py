@@ -294,7 +294,9 @@ def test_the_calibration_of_several_runs_is_that_of_all_their_images_together(so
         shutil.copytree(PUBLISHED / f"cifar100/bonus_residual/residual/seed-{seed}", runs / f"seed-{seed}")
         path = runs / f"seed-{seed}" / "metrics.json"
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        metrics["test_reliability"] = dict(zip(("images", "confidence", "accuracy"), values.tolist()))
+        images, confidence, accuracy = values.tolist()
+        images = [int(count) for count in images]
+        metrics["test_reliability"] = {"images": images, "confidence": confidence, "accuracy": accuracy}
         path.write_text(json.dumps(metrics), encoding="utf-8")
     (found,) = content.collect(content.Request(EXERCISES), read_runs(some, {"cifar100"}))["calibration"]
     assert (found["name"], found["runs"]) == ("residual", 2)
