@@ -91,17 +91,9 @@ def test_the_scripts_themselves_refuse_in_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("script", "flags", "words"),
-    [
-        (EX1, ("--optimizer", "adamm"), "Keras has no optimizer adamm; it has "),
-        (BONUS, ("--variant", "fast", "--widths", "8+8+8+8+8+8+8", "--table"), "images of 32×32×3"),
-    ],
-    ids=["optimizer", "widths"],
-)
-def test_what_keras_has_not_is_one_line_too_and_nothing_is_written(script, flags, words, tmp_path):
-    result = run_script(script, "--dataset", "synthetic", *flags, "--output", tmp_path)
-    assert_error(result, words)
+def test_what_keras_has_not_is_one_line_too_and_nothing_is_written(tmp_path):
+    result = run_script(EX1, "--dataset", "synthetic", "--optimizer", "adamm", "--output", tmp_path)
+    assert_error(result, "Keras has no optimizer adamm; it has ")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -57,7 +57,7 @@ def test_split_gives_every_class_an_image_in_both_parts_however_unequal_they_are
         assert all(np.array_equal(*both) for both in zip(split(labels, fraction, seed), (training, validation)))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     st.lists(st.integers(2, 60), min_size=2, max_size=8), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1), st.randoms()
 )

@@ -39,6 +39,7 @@ def without(streams: str, *command, **options) -> subprocess.CompletedProcess:
     return subprocess.run(shell, capture_output=True, text=True, **options)
 
 
+@pytest.mark.slow
 def test_a_run_without_streams_among_hostile_settings_leaves_the_same_bytes(budgeted, hostile, tmp_path):
     here = tmp_path / "here"
     here.mkdir()

@@ -67,6 +67,7 @@ def test_a_killed_and_resumed_run_has_each_epoch_once(finished, tmp_path):
     assert (tmp_path / FOUR_EPOCHS / "history.csv").read_bytes() == (finished[0] / "history.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_finished_run_gets_its_events_without_training(finished, tmp_path):
     pytest.importorskip("tensorboard")
     shutil.copytree(finished[0], tmp_path / FOUR_EPOCHS)

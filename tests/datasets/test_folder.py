@@ -201,6 +201,7 @@ def splits(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_exercise_2_trains_on_a_folder_and_leaves_it_as_it_was(flat, tmp_path):
     """The seeds' splits are written down, and other images of the same names make another run."""
     before = fingerprint(flat)
