@@ -114,6 +114,13 @@ def test_a_name_that_is_too_long_ends_in_a_hash_of_all_of_it():
     assert other != name and other[:-8] == name[:-8]
 
 
+def test_a_name_of_just_the_longest_length_stays_whole():
+    own = ex2_improvements.DROPOUT
+    rest = LONGEST_NAME - len("dropout,init=")
+    assert run_name(own, own, {"init": "x" * rest}) == "dropout,init=" + "x" * rest
+    assert "~" in run_name(own, own, {"init": "x" * (rest + 1)})
+
+
 def test_the_names_that_scripts_give_are_names_of_folders():
     for exercise in EXERCISES:
         names = [experiment.name for experiment in exercise.experiments]
