@@ -1,6 +1,8 @@
+import json
 import random
 import string
 from dataclasses import fields, replace
+from types import MappingProxyType
 
 import pytest
 
@@ -170,6 +172,64 @@ def test_settings_hold_everything_but_the_name():
     for name in switches():
         if one.can_use(name):
             assert name in one.settings() or getattr(one.learning, name, None) is None
+
+
+def test_settings_are_values_of_json_and_say_how_it_learns():
+    for each in EXPERIMENTS:
+        settings = each.settings()
+        assert json.loads(json.dumps(settings)) == settings
+        assert settings["learning"] == type(each.learning).__name__
+    stages = ex3_resnet_birds.FINETUNE_STAGED.settings()["stages"]
+    assert stages == [
+        {
+            "last_epoch": stage.last_epoch,
+            "trainable": list(stage.trainable),
+            "learning_rate_multiplier": stage.learning_rate_multiplier,
+        }
+        for stage in ex3_resnet_birds.FINETUNE_STAGED.learning.stages
+    ]
+    options = MappingProxyType({"pooling": "max"})
+    own = ex1_basenet.ADAM.with_settings(network_options=options)
+    assert json.dumps(own.settings()["network_options"]) == '{"pooling": "max"}'
+    assert own.network_switches()["pooling"] == "max"
+
+
+def test_a_network_is_given_the_switches_that_it_has():
+    assert ex2_improvements.DROPOUT.network_switches() == {
+        "batch_normalization": "before-relu",
+        "deep": True,
+        "dropout": 0.2,
+    }
+    names = {"shortcuts", "block", "blocks", "widths"}
+    assert names <= {*bonus_residual.RESIDUAL.network_switches()}
+    assert {"power_normalization"} <= {*ex3_resnet_birds.SVM.network_switches()}
+
+
+@pytest.mark.parametrize(
+    ("normalization", "batch_size", "accumulate", "most"),
+    [
+        ("before-relu", 4, 3, "--accumulate 2 at most"),
+        ("after-relu", 3, 2, "--accumulate 1"),
+        ("before-relu", 67, 34, "--accumulate 33 at most"),
+        ("before-relu", 4, 2, None),
+        ("before-relu", 1, 1, None),
+        ("none", 4, 4, None),
+    ],
+)
+def test_batch_normalization_is_not_given_micro_batches_of_one_image(normalization, batch_size, accumulate, most):
+    settings = dict(batch_normalization=normalization, batch_size=batch_size, accumulate=accumulate)
+    if most is None:
+        assert ex2_improvements.DROPOUT.with_settings(**settings).learning.accumulate == accumulate
+    else:
+        with pytest.raises(UserError, match=f"--batch-size {batch_size} in {accumulate} .*: {most}$"):
+            ex2_improvements.DROPOUT.with_settings(**settings)
+
+
+def test_frozen_batch_normalization_may_be_given_micro_batches_of_one_image():
+    settings = dict(batch_size=4, accumulate=4)
+    assert ex3_resnet_birds.FINETUNE.with_settings(**settings, freeze_batch_norm=True).learning.accumulate == 4
+    with pytest.raises(UserError, match="of one image"):
+        ex3_resnet_birds.FINETUNE.with_settings(**settings, freeze_batch_norm=False)
 
 
 def test_more_micro_batches_than_images_in_a_batch_are_refused():
