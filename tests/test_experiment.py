@@ -147,6 +147,8 @@ def test_vary_changes_fields_of_the_experiment_and_of_how_it_learns():
     assert child.vary("dropout", base.description, dropout=0.2, epochs=25) == base
     with pytest.raises(TypeError):
         base.vary("mine", "another", dropuot=0.4)
+    learning = GradientDescent(epochs=7)
+    assert base.with_settings(learning=learning, batch_size=8).learning == replace(learning, batch_size=8)
 
 
 def test_a_variant_can_use_the_switches_that_it_has():
@@ -261,7 +263,16 @@ def test_a_component_is_read_as_it_is_written():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(True, "yes"), (False, "no"), (None, "none"), (0.1, "0.1"), (1e-05, "1e-05"), ((32, 64), "32+64"), (7, "7")],
+    [
+        (1e20, "1e20"),
+        (True, "yes"),
+        (False, "no"),
+        (None, "none"),
+        (0.1, "0.1"),
+        (1e-05, "1e-05"),
+        ((32, 64), "32+64"),
+        (7, "7"),
+    ],
 )
 def test_values_as_text(value, text):
     assert to_text(value) == text
