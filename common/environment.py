@@ -15,7 +15,24 @@ except ImportError:  # Windows
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "scikit-learn")
-VARIABLES = ("TF_", "ONEDNN_", "DNNL_", "OMP_", "CUDA_", "NVIDIA_")  # that may change what TensorFlow computes
+# Beginnings of the variables that may change what TensorFlow computes, as its libraries have them. No shorter: what
+# begins with TF_ may be Terraform's, and with NVIDIA_ a key, and a record is published.
+VARIABLES = (
+    *(
+        "TF_AUTO_",
+        "TF_AUTOTUNE_",
+        "TF_CONV2D_",
+        "TF_CPP_",
+        "TF_CPU_",
+        "TF_CUBLAS_",
+        "TF_CUDA_",
+        "TF_CUDNN_",
+        "TF_CUFFT_",
+    ),
+    *("TF_DETERMINISTIC_", "TF_DISABLE_", "TF_ENABLE_", "TF_FORCE_", "TF_FP16_", "TF_GPU_", "TF_MATMUL_", "TF_MKL_"),
+    *("TF_NUM_", "TF_ONEDNN_", "TF_OVERRIDE_", "TF_USE_", "TF_XLA_", "ONEDNN_", "DNNL_", "OMP_"),
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_TF32_OVERRIDE", "NVIDIA_VISIBLE_DEVICES"),
+)
 
 
 def describe(device: str, threads: int, first_epoch: int) -> dict:

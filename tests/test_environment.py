@@ -4,23 +4,31 @@ import sys
 from importlib.metadata import version
 
 import pytest
-from conftest import run_code
+from conftest import ROOT, read_json, run_code
 
-from common.environment import describe, processor
+from common.environment import VARIABLES, describe, processor
 
 ROW = "from common.environment import describe; row = describe('CPU', 1, 1); print(row['commit'], row['clean'])"
 
 
 def test_a_row_says_where_a_result_was_made(monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
-    monkeypatch.setenv("HOME_OF_SOMEBODY", "secret")
+    others = {"HOME_OF_SOMEBODY", "TF_CLI_CONFIG_FILE", "TF_TOKEN_example_com", "TF_VAR_password", "NVIDIA_API_KEY"}
+    for name in others:
+        monkeypatch.setenv(name, "secret")
     row = describe("CPU", 2, 3)
     assert (row["device"], row["threads"], row["first_epoch"]) == ("CPU", 2, 3)
     assert row["versions"]["python"] == sys.version.split()[0]
     for package in ("keras", "numpy", "scipy", "scikit-learn"):
         assert row["versions"][package] == version(package)
-    assert row["variables"]["TF_ENABLE_ONEDNN_OPTS"] == "1" and "HOME_OF_SOMEBODY" not in row["variables"]
+    assert row["variables"]["TF_ENABLE_ONEDNN_OPTS"] == "1" and not others & row["variables"].keys()
     assert row["processor"] == processor()
+
+
+def test_published_runs_tell_of_no_variables_of_others():
+    for path in (ROOT / "published").rglob("environment.json"):
+        for row in read_json(path):
+            assert all(name.startswith(VARIABLES) for name in row.get("variables", {})), path
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="needs Linux's description of the processor")
