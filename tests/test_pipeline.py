@@ -2,9 +2,11 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import augmentation
 from common.datasets.image_data import ImageArray
 from common.errors import UserError
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches, micro_batch_sizes, split
@@ -82,6 +84,27 @@ def test_split_names_a_class_of_one_image():
         split(np.array([0, 0, 1]), 0.1, seed=0, class_names=("wren", "owl"))
 
 
+def test_split_without_names_says_the_label_and_what_helps():
+    with pytest.raises(UserError, match=r"class 1 has one training image, .*; add images, raise --limit, or leave"):
+        split(np.array([0, 0, 1]), 0.1, seed=0)
+
+
+def test_normalization_is_of_each_channel_in_double_precision():
+    images = np.random.default_rng(0).normal(100, 0.1, (50, 8, 8, 3)).astype(np.float32) * [1, 2, 3]
+    images = images.astype(np.float32)
+    found = Normalization.of(images)
+    exact = images.reshape(-1, 3).astype(np.float64)
+    assert found.mean == pytest.approx(exact.mean(axis=0), rel=1e-13)
+    assert found.standard_deviation == pytest.approx(exact.std(axis=0), rel=1e-11)
+    one_color = Normalization.of(np.full((2, 4, 4, 3), 7, np.uint8))
+    assert one_color == Normalization((7.0,) * 3, (1e-7,) * 3)
+
+
+def test_no_normalization_leaves_values_as_they_are():
+    values = np.array([[-1.5, 0.0, 3.0]], np.float32)
+    assert np.array_equal(Normalization.none().apply(values), values)
+
+
 def test_normalization_has_mean_0_and_variance_1_on_the_images_it_was_made_of(synthetic_data):
     images = synthetic_data.train_images.values[:1000]
     seen = Normalization.of(images).apply(images).numpy().astype(np.float64)
@@ -105,6 +128,16 @@ def test_epochs_depend_on_seed_and_number_alone(synthetic_data, augment):
     assert np.array_equal(first, collect(again.epoch(5))[0])
     others.append(collect(batches(synthetic_data, augment=augment, seed=1).epoch(5))[0])
     assert not any(np.array_equal(first, other) for other in others)
+
+
+def test_order_and_augmentation_are_the_draws_of_seed_and_epoch_that_published_runs_had(synthetic_data):
+    training = batches(synthetic_data, augment=True, seed=5)
+    order = tf.random.experimental.stateless_shuffle(tf.range(len(training.labels)), (5, 6)).numpy()
+    images, labels = collect(training.epoch(3))
+    assert np.array_equal(labels.argmax(axis=1), training.labels[order])
+    maps = augmentation.affine_maps(augmentation.draw(len(order), (5, 7)), 32, 32)
+    expected = augmentation.transform(training.images.values[order].astype(np.float32), maps)
+    np.testing.assert_allclose(images * 255, expected, atol=1e-3)
 
 
 def test_augmentation_does_not_depend_on_the_batch_size(synthetic_data):

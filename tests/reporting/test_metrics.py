@@ -35,6 +35,22 @@ def test_confusion_matrix_has_the_true_class_in_rows():
     assert result["test_top5_accuracy"] == 1  # fewer than five classes
 
 
+def test_of_equal_logits_the_first_classes_are_the_top_five():
+    labels = np.arange(12)
+    assert evaluate(np.zeros((12, 12), np.float32), labels)[0]["test_top5_accuracy"] == pytest.approx(5 / 12)
+
+
+def test_the_interval_is_that_of_the_accuracy():
+    result, _ = evaluate(LOGITS, LABELS)
+    correct = round(result["test_accuracy"] * len(LABELS))
+    assert result["test_accuracy_interval"] == accuracy_interval(correct, len(LABELS))
+
+
+def test_a_confidence_that_rounding_lifts_above_1_is_in_the_last_bin():
+    found = calibration(np.array([[np.nextafter(1, 2), 0.0], [1.0, 0.0]]), np.array([0, 0]))
+    assert found["test_reliability"]["images"] == [0] * 14 + [2]
+
+
 def test_a_class_without_images_is_at_0():
     assert evaluate(np.eye(3, dtype=np.float32)[[0, 1]], np.array([0, 1]))[1]["accuracy"] == [1, 1, 0]
 
