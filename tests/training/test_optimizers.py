@@ -37,23 +37,24 @@ def test_sgd_has_nesterov_momentum_and_the_old_decay():
 
 
 STOCK = {
-    "sgd": (ex1_basenet.SGD.learning, keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)),
-    "sgd without momentum": (GradientDescent(Component("sgd"), 0.01), keras.optimizers.SGD(0.01)),
-    "adam": (ex1_basenet.ADAM.learning, keras.optimizers.Adam(0.001)),
+    "sgd": (ex1_basenet.SGD.learning, lambda: keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)),
+    "sgd without momentum": (GradientDescent(Component("sgd"), 0.01), lambda: keras.optimizers.SGD(0.01)),
+    "adam": (ex1_basenet.ADAM.learning, lambda: keras.optimizers.Adam(0.001)),
     "rmsprop": (
         GradientDescent(Component("RMSprop", {"rho": 0.8, "momentum": 0.5}), 0.01),
-        keras.optimizers.RMSprop(0.01, rho=0.8, momentum=0.5),
+        lambda: keras.optimizers.RMSprop(0.01, rho=0.8, momentum=0.5),
     ),
     "accumulation": (
         GradientDescent(Component("sgd", {"momentum": 0.9}), 0.01, accumulate=2),
-        keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=2),
+        lambda: keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=2),
     ),
 }
 
 
 @pytest.mark.parametrize("kind", STOCK)
 def test_optimizers_take_the_steps_of_keras(kind):
-    learning, theirs = STOCK[kind]
+    learning, make_theirs = STOCK[kind]
+    theirs = make_theirs()
     random, shapes = np.random.default_rng(0), [(3, 4), (4,), (5, 5, 3, 2)]
     ours = make_optimizer(learning, learning.learning_rate, 10**9)
     start = [random.normal(0, 1, shape).astype("float32") for shape in shapes]
@@ -97,6 +98,31 @@ def test_a_warmed_up_cosine_is_keras_s_and_its_formula(steps, rate, warmup, accu
     assert found == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-9)
     fall = (1 + np.cos(np.pi * min(1, (step - climb) / max(1, steps - climb)))) / 2
     assert found == pytest.approx(rate * (step / climb if step < climb else fall), rel=1e-4, abs=1e-6 * rate)
+
+
+def test_all_micro_batches_of_a_step_have_its_rate():
+    learning = GradientDescent(learning_rate=1.0, schedule=Component("CosineDecay"), batch_size=4, accumulate=2)
+    optimizer = make_optimizer(learning, 1.0, 10)
+    schedule = optimizer._learning_rate
+    assert float(schedule(7)) == float(schedule(6)) == float(keras.optimizers.schedules.CosineDecay(1.0, 10)(3))
+    assert schedule.get_config() == {"schedule": schedule.schedule, "accumulate": 2}
+
+
+def test_a_schedule_that_is_laid_over_steps_of_its_own_is_not_given_the_run_s():
+    own = Component("CosineDecay", {"decay_steps": 4})
+    assert rates(GradientDescent(learning_rate=1.0, schedule=own), 100, (0, 2, 4)) == pytest.approx([1, 0.5, 0])
+    without = Component("PiecewiseConstantDecay")
+    with pytest.raises(UserError, match="cannot be made"):
+        make_optimizer(GradientDescent(schedule=without), 0.1, 10)
+    one = GradientDescent(learning_rate=1.0, schedule=Component("CosineDecay"))
+    assert rates(one, 1, (0, 1)) == pytest.approx([1, 0])
+    assert rates(GradientDescent(learning_rate=1.0, schedule=Component("CosineDecay"), warmup=0.5), 2, (0, 1, 2)) == (
+        pytest.approx([0, 1, 0])
+    )
+
+
+def test_sgd_takes_its_step_in_one_kernel():
+    assert isinstance(make_optimizer(ex1_basenet.SGD.learning, 0.01, 10), FusedSGD)
 
 
 def test_a_schedule_without_warmup_begins_with_the_rate():
@@ -156,7 +182,11 @@ def test_muon_takes_orthogonal_steps_of_kernels_and_adams_steps_of_all_else():
 
 @pytest.mark.parametrize("base", [ex1_basenet.SGD, ex1_basenet.ADAM], ids=lambda base: base.name)
 def test_weight_decay_shrinks_kernels_and_nothing_else(base):
-    model = build_network(BASENET, (32, 32, 3), 25)
+    model = build_network(BASENET.with_settings(batch_normalization="before-relu"), (32, 32, 3), 25)
+    random = np.random.default_rng(0)
+    for variable in model.trainable_variables:  # zeros would stay zeros
+        variable.assign(random.uniform(0.5, 1, variable.shape))
+    assert {variable.name for variable in model.trainable_variables} == {"kernel", "bias", "gamma", "beta"}
     compile_model(model, base.with_settings(weight_decay=0.5, learning_rate=0.1).learning, Phase(1), 1)
     before = [variable.numpy() for variable in model.trainable_variables]
     model.optimizer.apply([keras.ops.zeros(variable.shape) for variable in model.trainable_variables])
