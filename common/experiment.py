@@ -392,7 +392,7 @@ def parse_number(text: str, kind: type, low: float = -math.inf, high: float = ma
         else:
             span = f" from {low:g}" + (f" to {high:g}" if high < math.inf else "")
         raise ValueError(f"'{text}' is not {number}{span}")
-    return value
+    return value + 0  # -0.0 is 0.0, also in a NAME
 
 
 def _names(cls: type) -> tuple[str, ...]:
@@ -404,7 +404,7 @@ def _from_text(text: str) -> bool | int | float | str:
         return text == "yes"
     for kind in (int, float):
         try:
-            return kind(text)
+            return kind(text) + 0
         except ValueError:
             pass
     return text

@@ -335,6 +335,11 @@ def test_a_number_at_the_end_of_its_range_is_in_it(text, kind, bounds, value):
     assert parse_number(text, kind, **bounds) == value
 
 
+def test_minus_zero_is_zero_also_in_a_name():
+    assert to_text(parse_number("-0.0", float, low=0)) == "0.0"
+    assert str(Component.parse("sgd+momentum=-0.0")) == "sgd+momentum=0.0"
+
+
 def test_every_switch_has_a_sentence_for_help():
     assert all(kind["sentence"] for kind in switches().values())
     assert isinstance(ex1_basenet.ADAM, Experiment)

@@ -95,5 +95,9 @@ def check(folder: Path, case: tuple[int, list[str]]) -> None:
     assert len(settings) == len(todo)
 
 
-FOUND = ((0, ["--accumulate", "\U00018cd6"]), (0, ["--classes", "0-9999," * 15_000 + "0"]))
+FOUND = (
+    (0, ["--accumulate", "\U00018cd6"]),
+    (0, ["--classes", "0-9999," * 15_000 + "0"]),
+    (0, ["--label-smoothing", "0", "-0.0"]),
+)
 TARGET = Target("texts", cases(), check, FOUND)
