@@ -57,6 +57,7 @@ SHAPES = {
         }
     ],
 }
+SETTINGS = {"epochs": WHOLE, "label_smoothing": NUMBER}  # of those that learn by gradient descent
 RELIABILITY = {"images": [WHOLE], "confidence": [float], "accuracy": [NUMBER]}
 
 
@@ -68,6 +69,8 @@ def check(files: dict[str, Any]) -> None:
     """
     for name, shape in SHAPES.items():
         _check(files[name], shape, f"{name}.json")
+    settings = files["config"]["experiment"]
+    _check(settings, {key: shape for key, shape in SETTINGS.items() if key in settings}, "config.json: experiment")
     reliability = files["metrics"].get("test_reliability")  # which older runs have not
     if reliability is not None:
         _check(reliability, RELIABILITY, "metrics.json: test_reliability")

@@ -79,5 +79,8 @@ FOUND = (
     {"history.csv": SOUND["history.csv"] + b"a" * 200_000},
     {"history.csv": SOUND["history.csv"].partition(b"\n")[0]},
     {"config.json": json.dumps({**VALUES["config.json"], "name": "../../x"}).encode()},
+    {"config.json": json.dumps({**VALUES["config.json"], "experiment": {}}).encode()},
+    {"config.json": json.dumps({**VALUES["config.json"], "experiment": {"epochs": None}}).encode()},
+    {"config.json": json.dumps({**VALUES["config.json"], "experiment": {"label_smoothing": "x"}}).encode()},
 )
 TARGET = Target("runs", cases(), check, FOUND)

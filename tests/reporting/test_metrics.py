@@ -47,7 +47,7 @@ def test_the_interval_is_that_of_the_accuracy():
 
 
 def test_a_confidence_that_rounding_lifts_above_1_is_in_the_last_bin():
-    found = calibration(np.array([[np.nextafter(1, 2), 0.0], [1.0, 0.0]]), np.array([0, 0]))
+    found = calibration(np.array([np.nextafter(1, 2), 1.0]), np.array([True, True]))
     assert found["test_reliability"]["images"] == [0] * 14 + [2]
 
 

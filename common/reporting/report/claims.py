@@ -391,7 +391,7 @@ CLAIMS: tuple[Claim, ...] = (
         (17, 18),
         each_run(
             (STOPPED,),
-            lambda run: run.metrics["epochs"] < run.config["experiment"]["epochs"],
+            lambda run: run.metrics["epochs"] < run.config["experiment"].get("epochs", 0),
             lambda run: f"{run.metrics['epochs']}",
             "epochs",
         ),
@@ -412,7 +412,7 @@ CLAIMS: tuple[Claim, ...] = (
         (),
         each_run(
             (WITHOUT,),
-            lambda run: run.metrics["epochs"] == run.config["experiment"]["epochs"],
+            lambda run: run.metrics["epochs"] == run.config["experiment"].get("epochs", 0),
             lambda run: f"{run.metrics['epochs']}",
             "epochs",
         ),
