@@ -1,11 +1,13 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009) in their official Python format, https://www.cs.toronto.edu/~kriz/cifar.html."""
 
+import math
 import pickle
-import warnings
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -167,39 +169,72 @@ def _with_text_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any],
     return checked
 
 
+def _build(unpickler: Any) -> None:
+    """What the opcode does that gives an object its state: for calls alone, and never for the suite's own functions."""
+    if not isinstance(unpickler.stack[-2], _Call):
+        raise pickle.UnpicklingError("it changes an object that is no array")
+    pickle._Unpickler.dispatch[pickle.BUILD[0]](unpickler)
+
+
+class _Call:
+    """A call of NumPy that a file asks for and the state it gives the result, kept as they stand.
+
+    NumPy itself is not asked: of some states it reads memory that is not there, which ends the process.
+    """
+
+    __slots__ = ("arguments", "name", "state")
+
+    def __init__(self, name: str, *arguments):
+        self.name, self.arguments, self.state = name, arguments, None
+
+    def __setstate__(self, state) -> None:
+        self.state = state
+
+
 class _ArrayUnpickler(pickle._Unpickler):
-    """Lets NumPy arrays, their numbers and plain containers through and nothing else, so that no file can run code.
+    """Lets plain containers through, and NumPy's arrays and numbers as calls; nothing in a file can run code.
 
     It is the one in Python, as fast here: that in C makes room for any number of objects that a file claims to hold.
     """
 
     dispatch = {  # noqa: RUF012  (as its base has it)
         **{code: load for code, load in pickle._Unpickler.dispatch.items() if code not in SETS},
+        pickle.BUILD[0]: _build,
         pickle.SETITEM[0]: _with_text_keys(pickle._Unpickler.dispatch[pickle.SETITEM[0]], slice(-2, -1)),
         pickle.SETITEMS[0]: _with_text_keys(pickle._Unpickler.dispatch[pickle.SETITEMS[0]], slice(None, None, 2)),
     }
 
-    ALLOWED = frozenset(
+    CALLS = frozenset(
         {
             *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
             *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
             ("numpy", "ndarray"),
             ("numpy", "dtype"),
-            ("_codecs", "encode"),  # how Python 3 writes bytes in protocol 2
         }
     )
 
+    def __init__(self, file, size: int):
+        super().__init__(file, encoding="latin1")
+        self._room = size  # letters that the file can hold
+
     def find_class(self, module, name):
-        if (module, name) not in self.ALLOWED:
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in protocol 2
+            return self._encode
+        if (module, name) not in self.CALLS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
-        return super().find_class(module, name)
+        return partial(_Call, name)
+
+    def _encode(self, text: str, _encoding: str) -> bytes:
+        self._room -= len(text)
+        if self._room < 0:
+            raise pickle.UnpicklingError("it makes more bytes than it holds")
+        return text.encode("latin1")
 
 
 def _read_pickle(release: Release, path: Path) -> dict:
     try:
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NumPy's, of numbers that no array has
-            content = _ArrayUnpickler(file, encoding="latin1").load()
+        with open(path, "rb") as file:
+            content = _ArrayUnpickler(file, path.stat().st_size).load()
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
@@ -212,11 +247,9 @@ def _read_pickle(release: Release, path: Path) -> dict:
 def _read_images(release: Release, path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (n, 32, 32, 3) and labels int64 (n,) of the file of that split, "training" or "testing"."""
     content = _read_pickle(release, path)
-    pixels, labels = content.get("data"), _as_array(content.get(release.label_key))
-    if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)):
+    pixels, labels = (_as_array(content.get(key)) for key in ("data", release.label_key))
+    if not (pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)):
         raise _not_cifar(release, path, "data is not a uint8 array of shape (images, 3072)")
-    if pixels.nbytes > path.stat().st_size:  # an array may be made without its pixels
-        raise _not_cifar(release, path, "data is larger than the file")
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu" or not len(labels):
         raise _not_cifar(release, path, f"{release.label_key} are not {len(pixels)} integers")
     if labels.min() < 0 or labels.max() >= release.classes:
@@ -238,11 +271,39 @@ def _read_class_names(release: Release, path: Path) -> tuple[str, ...]:
     return tuple(map(_text, names))
 
 
-def _as_array(labels: object) -> np.ndarray:
-    """An array, or a list of integers as one; else an empty one. A list of the same list twice could take forever."""
-    if isinstance(labels, list) and all(isinstance(label, int | np.integer) for label in labels):
-        return np.array(labels)
-    return labels if isinstance(labels, np.ndarray) else np.array([])
+def _as_array(value: object) -> np.ndarray:
+    """The whole numbers that an array or a list in a file stands for; none, where they are anything else."""
+    match value:
+        case list():
+            numbers = [_as_integer(each) for each in value]
+            return np.array([] if None in numbers else numbers)
+        case _Call(name="_reconstruct", state=(_, shape, kind, is_fortran, content)):
+            return _numbers(content, kind, shape, "F" if is_fortran else "C")
+        case _Call(name="_frombuffer", arguments=(content, kind, shape, order)):
+            return _numbers(content, kind, shape, "F" if order == "F" else "C")
+    return np.array([])
+
+
+def _as_integer(value: object) -> int | None:
+    match value:
+        case _Call(name="scalar", arguments=(kind, content)):
+            numbers = _numbers(content, kind, (1,), "C").tolist()
+            return numbers[0] if numbers else None
+    return value if isinstance(value, int) and abs(value) < 1 << 63 else None
+
+
+def _numbers(content: object, kind: object, shape: object, order: Literal["C", "F"]) -> np.ndarray:
+    content = content.encode("latin1", "ignore") if isinstance(content, str) else content  # as Python 2 wrote bytes
+    match kind, shape:
+        case _Call(
+            name="dtype", arguments=(str() | bytes() as name, *_), state=(_, "<" | ">" | "|" as end, *_)
+        ), tuple():
+            sides = all(isinstance(side, int) and side >= 0 for side in shape) and len(shape) <= 2
+            if sides and re.fullmatch("[iu][1248]", name := _text(name)) and isinstance(content, bytes | bytearray):
+                dtype = np.dtype(end + name)
+                if math.prod(shape) * dtype.itemsize == len(content):
+                    return np.frombuffer(content, dtype).reshape(shape, order=order)
+    return np.array([])
 
 
 def _text(value: str | bytes) -> str:
