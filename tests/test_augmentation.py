@@ -39,7 +39,7 @@ def scipy_augment(image, numbers, centre_offset=-0.5):
 def test_equals_scipy_on_the_same_parameters(shape):
     images = IMAGES[:, : shape[0], : shape[1]]
     numbers = augmentation.draw(len(images), [1, 2])
-    ours = augmentation.transform(images, augmentation.affine_maps(numbers, *shape)).numpy()
+    ours = augmentation.affine(images, numbers, *shape).numpy()
     theirs = np.stack([scipy_augment(image, n) for image, n in zip(images, numbers.numpy())])
     np.testing.assert_allclose(ours, theirs, atol=0.05)  # of 255: float32 against float64 coordinates
 
@@ -69,8 +69,7 @@ def test_a_shift_is_a_flip_and_whole_pixels_of_the_reflected_image(shape):
 )
 def test_equals_scipy_at_the_ends_of_the_ranges_and_on_images_of_any_shape(height, width, numbers):
     image = IMAGES[0, :height, :width]
-    maps = augmentation.affine_maps(np.array([numbers], np.float32), height, width)
-    ours = augmentation.transform(image[None], maps).numpy()[0]
+    ours = augmentation.affine(image[None], np.array([numbers], np.float32), height, width).numpy()[0]
     np.testing.assert_allclose(ours, scipy_augment(image, np.float32(numbers)), atol=0.05)
 
 
@@ -94,7 +93,7 @@ def keras_augment(image, numbers):
 def test_equals_the_image_data_generator_of_the_installed_keras():
     """On square images; on others it mixes up the centres of rows and columns."""
     numbers = augmentation.draw(len(IMAGES), [1, 2])
-    ours = augmentation.transform(IMAGES, augmentation.affine_maps(numbers, 32, 32)).numpy()
+    ours = augmentation.affine(IMAGES, numbers, 32, 32).numpy()
     theirs = np.stack([keras_augment(image, n) for image, n in zip(IMAGES, numbers.numpy())])
     np.testing.assert_allclose(ours, theirs, atol=0.05)
     old = np.stack([scipy_augment(image, n, centre_offset=0.5) for image, n in zip(IMAGES, numbers.numpy())])
@@ -126,9 +125,10 @@ def test_draws_stand_for_the_ranges_of_the_report():
     assert abs(mirrored.mean() - 0.5) < 0.02
 
 
-def test_middle_of_every_range_leaves_an_image_as_it_is():
+@pytest.mark.parametrize("kind", augmentation.KINDS)
+def test_middle_of_every_range_leaves_an_image_as_it_is(kind):
     numbers = np.full((len(IMAGES), augmentation.DRAWS), 0.5, np.float32)
-    ours = augmentation.transform(IMAGES, augmentation.affine_maps(numbers, 32, 32))
+    ours = augmentation.KINDS[kind](IMAGES, numbers, 32, 32)
     np.testing.assert_allclose(ours, IMAGES, atol=1e-2)
 
 

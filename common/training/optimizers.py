@@ -160,7 +160,7 @@ def _make_schedule(learning: GradientDescent, learning_rate: float, steps: int):
     if learning.warmup:
         warmup_steps = max(1, round(learning.warmup * steps))
         options |= {"initial_learning_rate": 0.0, "warmup_target": learning_rate, "warmup_steps": warmup_steps}
-    if "decay_steps" in known and "decay_steps" not in learning.schedule.settings:
+    if "decay_steps" in known:
         options["decay_steps"] = max(1, steps - warmup_steps)
     schedule = _make(keras_class, learning.schedule, **options)
     return schedule if learning.accumulate == 1 else PerOptimizerStep(schedule, learning.accumulate)

@@ -180,6 +180,29 @@ def test_muon_takes_orthogonal_steps_of_kernels_and_adams_steps_of_all_else():
             assert ours[index].numpy() == pytest.approx(old - rate * step.reshape(old.shape), rel=1e-3, abs=1e-4)
 
 
+def test_the_smallest_gradients_take_muons_steps_too():
+    """Where a gradient is as small as what keeps a division from zero, the step is half of what it would be."""
+    muon = make_optimizer(GradientDescent(Component("muon"), 1.0), 1.0, 100)
+    kernel, bias = (keras.Variable(np.zeros(shape, "float32")) for shape in ((1, 1, 1, 1), (1,)))
+    muon.apply([np.full((1, 1, 1, 1), 1e-7 / 1.9, "float32"), np.full(1, 1e-8, "float32")], [kernel, bias])
+    value = 0.5
+    for _ in range(3):
+        value = 3.4445 * value - 4.7750 * value**3 + 2.0315 * value**5
+    assert float(kernel.numpy().squeeze()) == pytest.approx(-value, rel=1e-3)
+    assert float(bias.numpy()[0]) == pytest.approx(-0.3 * 0.5, rel=1e-3)
+
+
+def test_muon_takes_the_settings_of_every_optimizer():
+    muon = make_optimizer(GradientDescent(Component("muon", {"global_clipnorm": 0.5})), 0.1, 10)
+    assert muon.global_clipnorm == 0.5
+
+
+def test_a_warmed_up_schedule_keeps_its_own_settings():
+    schedule = Component("CosineDecay", {"alpha": 0.1})
+    learning = GradientDescent(learning_rate=1.0, schedule=schedule, warmup=0.1)
+    assert rates(learning, 100, (0, 10, 100)) == pytest.approx([0, 1, 0.1])
+
+
 @pytest.mark.parametrize("base", [ex1_basenet.SGD, ex1_basenet.ADAM], ids=lambda base: base.name)
 def test_weight_decay_shrinks_kernels_and_nothing_else(base):
     model = build_network(BASENET.with_settings(batch_normalization="before-relu"), (32, 32, 3), 25)
