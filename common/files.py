@@ -20,6 +20,7 @@ import filelock
 from common.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
+LARGEST_TEXT = 10_000_000  # bytes of a file whose values are all in memory, where each takes up to thirty times as many
 LARGEST_ARCHIVE = 4 << 30  # bytes of all that is in one; the birds of 2011 take 1.2 billion
 MOST_MEMBERS = 100_000  # of an archive; the birds of 2011 are 12,000 images
 LARGEST_HEADERS = 1 << 20  # bytes of all that stand before a member; paths have up to 4096
@@ -118,6 +119,32 @@ def write_json(path: Path, value) -> None:
         file.write(b"\n")
 
     atomic_write(path, write)
+
+
+def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
+    """The text of a file of at most that many bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger, or not in UTF-8.
+    """
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"{path.name} has {size:,} bytes, and at most {most:,} are read")
+    return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path, most: int = LARGEST_TEXT) -> Any:
+    """The value in a JSON file of at most that many bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger, or no JSON.
+    """
+    text = read_text(path, most)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def _json_pieces(value: Any, margin: str) -> Iterator[str]:

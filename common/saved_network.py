@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import h5py
 
 from common.errors import UserError
+from common.files import read_json
 
 WEIGHTS = "model.weights.h5"  # in the archive that model.keras is: https://keras.io/api/models/model_saving_apis/
 MODULES = re.compile(r"keras(\.(layers|initializers|regularizers|constraints))?|keras\.src\.(models|ops)\.\w+")
@@ -114,12 +115,12 @@ def _read_config(folder: Path) -> dict:
     if not folder.exists():
         raise UserError(f"{folder} does not exist; give the folder of a finished run, .../NAME/seed-N")
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return read_json(folder / "config.json")
     except (FileNotFoundError, NotADirectoryError):
         seeds = sorted(path.parent.name for path in folder.glob("seed-*/config.json"))
         hint = f"; it has {', '.join(seeds)} in it" if seeds else ""
         raise UserError(f"{folder} is not the folder of a finished run, which is .../NAME/seed-N{hint}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{folder / 'config.json'} is damaged ({error}); train the run again") from error
 
 

@@ -1,13 +1,13 @@
 """What a run begins with, where that is not fresh weights: the weights, or the whole training, of a finished run."""
 
 import hashlib
-import json
 import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import read_json
 from common.saved_network import WEIGHTS, check_network
 
 PART_OF_NAME = re.compile(r"[\w.-]{1,100}")  # of a folder, which must not lead elsewhere
@@ -37,7 +37,7 @@ class InitialWeights:
             UserError: it is not a run's, or its network is damaged.
         """
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = read_json(folder / "config.json")
             check_network(folder / "model.keras")
             with zipfile.ZipFile(folder / "model.keras") as archive:
                 digest = hashlib.sha256(archive.read(WEIGHTS))
@@ -45,7 +45,7 @@ class InitialWeights:
             if not PART_OF_NAME.fullmatch(config["variant"]):
                 raise ValueError("its variant has a name that none has")
             return cls(folder / "model.keras", config["variant"], run, digest.hexdigest())
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"--init {folder}: not the folder of a finished run, with a config.json and a model.keras ({error}); "
                 "give one such as results/cifar100/ex2_improvements/dropout/seed-0"

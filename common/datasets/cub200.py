@@ -1,7 +1,6 @@
 """Caltech-UCSD Birds 200, the 2010 release (Welinder et al. 2010, Caltech CNS-TR-2010-001)."""
 
 import hashlib
-import json
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +10,7 @@ from common.datasets.archives import SOURCE, Archive, Source, leaves, remedy
 from common.datasets.image_data import DataFolder, DataSet, ImageData
 from common.datasets.image_files import ImageFiles, size_flags
 from common.errors import UserError
-from common.files import extract, make_once, sha256_of, write_json
+from common.files import extract, make_once, read_json, sha256_of, write_json
 
 FOLDER = "CUB_200_2010"
 FOLDERS = ("images", "lists")
@@ -85,7 +84,7 @@ def _content_sha256(folder: Path) -> str:
 def _is_official(folder: Path, name: str) -> bool:
     """Whether the suite extracted a folder from its official archive, and nothing in it has changed since."""
     try:
-        source = json.loads((folder / SOURCE).read_text(encoding="utf-8"))
+        source = read_json(folder / SOURCE)
     except (OSError, ValueError):
         return False
     return source == {"archive_sha256": ARCHIVES[name].sha256, "content_sha256": _content_sha256(folder)}

@@ -60,10 +60,10 @@ def read(folder: Path, size: int, resize: str) -> ImageData:
     Raises:
         UserError: a list that is damaged or does not fit the others, or an image that is missing.
     """
-    paths = _read(folder, "images.txt", str)
+    paths = _read(folder, "images.txt", _name)
     labels = _read(folder, "image_class_labels.txt", int)
     is_train = _read(folder, "train_test_split.txt", lambda text: {"0": False, "1": True}[text])
-    names = _read(folder, "classes.txt", str)
+    names = _read(folder, "classes.txt", _name)
     if sorted(names) != list(range(1, len(names) + 1)):
         raise UserError(f"{folder / 'classes.txt'} does not number its classes 1, 2 and so on")
     for name, of_images in (("image_class_labels.txt", labels), ("train_test_split.txt", is_train)):
@@ -96,6 +96,12 @@ def read(folder: Path, size: int, resize: str) -> ImageData:
         test_labels=labels_of(test),
         class_names=tuple(names[number].partition(".")[2] or names[number] for number in sorted(names)),
     )
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("no name")
+    return text
 
 
 def _read(folder: Path, name: str, parse: Callable[[str], Any]) -> dict[int, Any]:

@@ -39,7 +39,6 @@ SHAPES = {
         "evaluated_epoch": WHOLE,
         "parameters": WHOLE,
     },
-    "per_class": {"accuracy": [NUMBER], "confusion_matrix": [[WHOLE]]},
     "timing": {
         "epoch_seconds": [NUMBER],
         "total_seconds": NUMBER,
@@ -57,12 +56,13 @@ SHAPES = {
         }
     ],
 }
+PER_CLASS = {"accuracy": [NUMBER], "confusion_matrix": [[WHOLE]]}
 SETTINGS = {"epochs": WHOLE, "label_smoothing": NUMBER}  # of those that learn by gradient descent
 RELIABILITY = {"images": [WHOLE], "confidence": [float], "accuracy": [NUMBER]}
 
 
 def check(files: dict[str, Any]) -> None:
-    """Looks at the contents of a run's JSON files, by their names without ``.json``.
+    """Looks at the contents of a run's JSON files but ``per_class.json``, by their names without ``.json``.
 
     Raises:
         ValueError: a value is missing, or of another kind than a run has it, with the name of the file and the value.
@@ -77,6 +77,15 @@ def check(files: dict[str, Any]) -> None:
         _expect({len(reliability[key]) for key in RELIABILITY} == {BINS}, "metrics.json: test_reliability", "whole")
     _expect(files["timing"]["epoch_seconds"], "timing.json: epoch_seconds", "of any epoch")
     _expect(files["environment"], "environment.json", "of any process")
+
+
+def check_per_class(value: Any) -> None:
+    """Looks at the contents of ``per_class.json``.
+
+    Raises:
+        ValueError: as ``check``.
+    """
+    _check(value, PER_CLASS, "per_class.json")
 
 
 def _check(value: Any, shape: Any, place: str) -> None:

@@ -6,6 +6,7 @@ from the finished folder, and can be drawn again at any time.
 """
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Collection, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import copy, locked, make_folder, rename, sha256_of, write_json
+from common.files import LARGEST_TEXT, copy, locked, make_folder, read_json, read_text, rename, sha256_of, write_json
 from common.reporting import run_contents
 
 CHECKPOINT = ".checkpoint"  # what training resumes from, also for more epochs than the run had
@@ -24,6 +25,7 @@ TEXT_FILES = ("config.json", "metrics.json", "per_class.json", "timing.json", "e
 NETWORK_FILES = ("config.json", "model.keras")  # what its network is asked by
 SHOWN_DIFFERENCES = 4
 IN_WORDS = {"dataset.sha256": "it was made from other images"}
+MATRIX_ENTRY = 4  # bytes that an entry of a large confusion matrix takes in JSON: nearly all are 0
 HISTORY_FIELDS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 BEFORE_FINGERPRINTS = "before fingerprints"  # in place of the code's fingerprint, in runs older than it
 
@@ -90,13 +92,13 @@ def read_run(folder: Path) -> Run:
     """
     check_whole(folder, TEXT_FILES)
     try:
-        files = {
-            name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            for name in ("config", "metrics", "per_class", "timing", "environment")
-        }
+        files = {name: read_json(folder / f"{name}.json") for name in ("config", "metrics", "timing", "environment")}
         run_contents.check(files)
-        return Run(folder, history=read_history(folder / "history.csv"), **files)
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
+        most = LARGEST_TEXT + MATRIX_ENTRY * len(files["config"]["dataset"]["classes"]) ** 2
+        per_class = read_json(folder / "per_class.json", most)
+        run_contents.check_per_class(per_class)
+        return Run(folder, history=read_history(folder / "history.csv"), per_class=per_class, **files)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise UserError(f"{folder} does not hold a whole run ({error}); use --force to train it again") from error
 
 
@@ -110,11 +112,11 @@ def check_whole(folder: Path, names: Collection[str] | None = None) -> None:
         UserError: a file is missing, or not as the run left it.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
         listed = {name: (entry["size"], entry["sha256"]) for name, entry in manifest.items()}
     except (FileNotFoundError, NotADirectoryError):
         return
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{folder / MANIFEST} is damaged ({error}); use --force to train the run again") from error
     for name, (size, sha256) in listed.items():
         path = folder / name
@@ -151,14 +153,13 @@ def read_history(path: Path) -> list[dict]:
         ValueError: it holds no rows, or others.
         FileNotFoundError, NotADirectoryError: it is not there.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        try:
-            rows = [
-                {name: int(row[name]) if name == "epoch" else float(row[name]) for name in HISTORY_FIELDS}
-                for row in csv.DictReader(file)
-            ]
-        except (csv.Error, KeyError, TypeError) as error:
-            raise ValueError(f"history.csv: {error!r}") from error
+    try:
+        rows = [
+            {name: int(row[name]) if name == "epoch" else float(row[name]) for name in HISTORY_FIELDS}
+            for row in csv.DictReader(io.StringIO(read_text(path), newline=""))
+        ]
+    except (csv.Error, KeyError, TypeError) as error:
+        raise ValueError(f"history.csv: {error!r}") from error
     if [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)) or not rows:
         raise ValueError("history.csv has not a row for each epoch")
     return rows
@@ -233,7 +234,7 @@ class RunFolder:
     def add_environment(self, row: dict) -> None:
         """Writes down a process that works on the run from now on."""
         path = self.partial / "environment.json"
-        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        rows = read_json(path) if path.exists() else []
         write_json(path, [*rows, row])
 
     def discard(self) -> None:
@@ -252,10 +253,10 @@ class RunFolder:
 
 def _read_config(folder: Path) -> dict | None:
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return read_json(folder / "config.json")
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{folder / 'config.json'} is damaged ({error}); remove {folder}") from error
 
 

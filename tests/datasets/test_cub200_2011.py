@@ -92,6 +92,7 @@ def test_only_line_ends_end_a_line(data_dir):
         ),
         ("images.txt", lambda text: text.replace(b"_0000", b"_9999", 1), "9999.jpg is missing, and a list names"),
         ("image_class_labels.txt", lambda text: text + b"1 2\n", "has two lines for 1;"),
+        ("classes.txt", lambda text: b"1\n2\n", "classes.txt has the line '1'"),
         ("image_class_labels.txt", lambda text: text + b"99 2\n", "do not name the same images: 99 is in one alone"),
         ("image_class_labels.txt", lambda text: text.replace(b"1 1\n", b"1 7\n", 1), "image 1 a class without a name"),
         ("image_class_labels.txt", lambda text: text.replace(b"1 1\n", b"1 one\n", 1), "has the line '1 one'"),

@@ -74,6 +74,9 @@ def check(folder: Path, case: dict[str, bytes]) -> None:
 
 FOUND = (
     {"config.json": b"null"},
+    {"layer_table.md": b"\xff"},
+    {"per_class.json": b"[" + b"[]," * 10_000_000 + b"[]]"},
+    {"history.csv": b"," * 20_000_000},
     {"environment.json": b"[]"},
     {"timing.json": json.dumps({**VALUES["timing.json"], "epoch_seconds": []}).encode()},
     {"history.csv": SOUND["history.csv"] + b"a" * 200_000},

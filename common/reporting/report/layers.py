@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.files import read_text
+
 
 @dataclass(frozen=True)
 class LayerTable:
@@ -24,8 +26,8 @@ class LayerTable:
 def read_layer_table(folder: Path) -> LayerTable | None:
     """The table in a run's folder; None if it holds none, or a damaged one."""
     try:
-        text = (folder / "layer_table.md").read_text(encoding="utf-8")
-    except OSError:
+        text = read_text(folder / "layer_table.md")
+    except (OSError, ValueError):
         return None
     lines = [
         tuple(cell.strip() for cell in line.strip("|").split("|")) for line in text.splitlines() if line[:1] == "|"
