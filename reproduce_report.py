@@ -278,7 +278,10 @@ def print_plan(tasks: Sequence[Task]) -> None:
 
 def do(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[dict[str, str]]:
     """Does what is not finished; returns the runs that failed, each with its error."""
-    todo = [task for task in tasks if arguments.force or not task.finished()]
+    runs = [None if arguments.force else task.finished() for task in tasks]
+    todo = [task for task, run in zip(tasks, runs) if run is None]
+    for run in filter(None, runs):
+        complete(run, arguments.tensorboard)
     if not todo:
         print(f"All {len(tasks)} runs are there.", flush=True)
         return []
@@ -315,6 +318,15 @@ def do(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[dict[str, s
         commands = [[sys.executable, str(ROOT / task.command[0]), *task.command[1:], *engine.flags] for task in todo]
         engine.run(commands, completed)
     return sorted(failed, key=lambda each: each["run"])
+
+
+def complete(run: Run, tensorboard: bool) -> None:
+    """Makes what a run lacks whose process ended once its results were on the disk."""
+    from common.reporting import event_files, figures  # not before: Matplotlib takes a while to import
+
+    figures.draw(run, again=False)
+    if tensorboard:
+        event_files.write(run)
 
 
 def make_page(tasks: Sequence[Task], failed: Sequence[dict], arguments: argparse.Namespace, argv: Sequence[str]) -> int:

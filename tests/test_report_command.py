@@ -131,6 +131,14 @@ def test_killed_and_given_again_it_ends_with_the_same_report(tmp_path):
         name = f"{figure['file']}.svg"
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
 
+    drawn = next((tmp_path / "killed").rglob("confusion_matrix.png"))  # a kill while a finished run's figures are drawn
+    known = drawn.read_bytes()
+    drawn.rename(drawn.with_name(".confusion_matrix.png.tmp"))
+    assert_done(run_script(*command, "--tensorboard", "--output", tmp_path / "killed"))
+    assert drawn.read_bytes() == known
+    assert not [*(tmp_path / "killed").rglob("*.tmp")]
+    assert len([*(tmp_path / "killed").rglob("events.out.tfevents.*")]) == 4
+
 
 @pytest.mark.slow
 def test_without_the_birds_the_rest_is_made_and_the_page_says_what_is_missing(cifar100_dir, tmp_path):
