@@ -110,9 +110,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         tasks = plan(arguments)
         if arguments.plan:
             print_plan(tasks)
+            print(end="", flush=True)
             return 0
         failed = [] if arguments.page_only else do(tasks, arguments)
         return make_page(tasks, failed, arguments, argv)
+    except BrokenPipeError:  # nobody reads on, as in `--plan | head`
+        cli.unread_stdout()
+        return 0 if "--plan" in argv else 2
     except (UserError, OSError) as error:
         print(f"error: {cli.one_line(error)}", file=sys.stderr)
         return 2
@@ -341,7 +345,8 @@ def make_page(tasks: Sequence[Task], failed: Sequence[dict], arguments: argparse
     exercises = [BY_KEY[key] for key in arguments.exercises]
     runs = find(tasks, arguments)
     if not runs.found:
-        why = f" ({failed[0]['run']}: {failed[0]['error']})" if failed else ""
+        reasons = [f"{each['run']}: {each['error']}" for each in failed] + [each.reason for each in runs.damaged]
+        why = f" ({reasons[0]})" if reasons else ""
         raise UserError(f"no finished run in {runs.output}, so there is no page to make{why}")
     arguments.output.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "reproduce_report.py", *argv])

@@ -13,6 +13,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common import cli
 from common.engines import local
 from common.errors import UserError
@@ -165,10 +167,11 @@ def _words(flags: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for name, value in flags.items():
         flag = name.replace("_", "-")
-        if isinstance(value, bool):
+        if isinstance(value, bool | np.bool_):
             words += [f"--{flag}"] if value else [] if name in ONLY_ON else [f"--no-{flag}"]
         else:
             values = value if isinstance(value, list | tuple | range) else [value]
+            values = [each.item() if isinstance(each, np.generic) else each for each in values]
             words += [f"--{flag}", *(str(each) if isinstance(each, Path) else to_text(each) for each in values)]
     return words
 

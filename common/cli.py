@@ -41,6 +41,11 @@ if hasattr(signal, "SIGBREAK"):  # Ctrl-Break on Windows
 _at_stop: list[Callable[[], None]] = []  # ends the runs that are processes of their own
 
 
+def unread_stdout() -> None:
+    """Lets the process end in silence though nobody reads what it prints."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
     """Runs the command line of an exercise and returns 0, 1 if one of several runs beside each other failed, or 2.
 
@@ -70,7 +75,7 @@ def main(exercise: Exercise, argv: Sequence[str] | None = None) -> int:
                 return 1 if failed else 0
         print(end="", flush=True)
     except BrokenPipeError:  # nobody reads on, as in `... --list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        unread_stdout()
         return 0 if only_tells else 2
     except (UserError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
@@ -509,7 +514,7 @@ def _value_parser(kind: type, choices, bounds: dict, off) -> Callable[[str], Any
             try:
                 return Component.parse(text)
             except ValueError:
-                raise ValueError(f"'{text}' is not a name, nor NAME+setting=value") from None
+                raise ValueError(f"'{text}' is not a name, nor NAME+setting=value of numbers, yes and no") from None
         if kind is tuple:
             return tuple(parse_number(each, int, **bounds) for each in text.split("+"))
         return parse_number(text, kind, **bounds)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common import process
-from common.cli import Parser, one_line
+from common.cli import Parser, one_line, unread_stdout
 from common.errors import UserError
 from common.files import atomic_write
 from common.reporting.run_folder import Run, find_runs, read_run
@@ -42,16 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, default=Path("results.csv"), metavar="FILE", help="default: results.csv")
     try:
         arguments = parser.parse_args(argv)
+        if not arguments.csv.name or arguments.csv.is_dir():
+            raise UserError(f"--csv {arguments.csv} is a folder; name a file in it")
         runs, differing, damaged = collect(arguments.outputs)
         write(runs, arguments.csv)
+        for group in differing:
+            print(f"differ: {' and '.join(str(run.folder) for run in group)}", file=sys.stderr)
+        for reason in damaged:
+            print(f"left out: {reason}", file=sys.stderr)
+        print(f"{arguments.csv}: {len(runs)} runs", flush=True)
+    except BrokenPipeError:  # nobody reads on, as in `... | true`; the table is there
+        unread_stdout()
     except (UserError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-    for group in differing:
-        print(f"differ: {' and '.join(str(run.folder) for run in group)}", file=sys.stderr)
-    for reason in damaged:
-        print(f"left out: {reason}", file=sys.stderr)
-    print(f"{arguments.csv}: {len(runs)} runs")
     return 1 if differing or damaged else 0
 
 

@@ -38,7 +38,7 @@ class Component:
     """
 
     name: str
-    settings: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    settings: Mapping[str, bool | int | float] = field(default_factory=dict)
 
     def __post_init__(self):
         object.__setattr__(self, "name", re.sub("[-_]", "", self.name.lower()))
@@ -399,15 +399,13 @@ def _names(cls: type) -> tuple[str, ...]:
     return tuple(each.name for each in dataclasses.fields(cls))
 
 
-def _from_text(text: str) -> bool | int | float | str:
+def _from_text(text: str) -> bool | int | float:
     if text in ("yes", "no"):
         return text == "yes"
-    for kind in (int, float):
-        try:
-            return kind(text) + 0
-        except ValueError:
-            pass
-    return text
+    value = float(text) + 0  # -0.0 is 0.0, also in a NAME
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return int(text) if re.fullmatch(r"-?\d+", text) else value
 
 
 def _to_json(value):

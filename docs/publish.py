@@ -13,6 +13,7 @@ report), ``<!-- comparison: SCRIPT PRECISION NAME -->`` (what each network costs
 
 import argparse
 import re
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from common import process, tensorflow_setup  # noqa: E402
+from common import cli, process, tensorflow_setup  # noqa: E402
 
 process.prepare()
 tensorflow_setup.configure()
@@ -68,7 +69,9 @@ def _variants(exercise: Exercise) -> dict[str, Experiment]:
 
 
 def fill_tables(text: str, runs: list[Run]) -> str:
-    """The text with a fresh table between each pair of marks."""
+    """The text with a fresh table between each pair of marks, of the runs on the report's own images."""
+    images = {name: DATASETS[exercise.images][0].name for name, exercise in EXERCISES.items()}
+    runs = [run for run in runs if run.dataset == images[run.script]]
 
     def table(match: re.Match) -> str:
         if match[2] == "summary":
@@ -98,17 +101,18 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, help="finished runs, or folders above them")
     parser.add_argument("--remove", nargs="+", metavar="RUN", default=[], help="DATASET/SCRIPT/NAME/seed-N")
     arguments = parser.parse_args()
-    for run in publishing.add(arguments.folders, PUBLISHED):
+    removed = [publishing.find(place, PUBLISHED) for place in arguments.remove]
+    for run in publishing.add(arguments.folders, PUBLISHED, EXERCISES):
         print(f"published {run.folder.relative_to(ROOT)}")
-    for place in arguments.remove:
-        publishing.remove(place, PUBLISHED)
-        print(f"removed {place}")
-    runs = publishing.read_published(PUBLISHED)
+    runs = [run for run in publishing.read_published(PUBLISHED) if run.folder not in removed]
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    texts = {path: fill_tables(path.read_text(encoding="utf-8"), runs) for path in paths}
+    for folder in removed:
+        shutil.rmtree(folder)
+        print(f"removed {folder.relative_to(PUBLISHED)}")
     publishing.write_csv(runs, status, PUBLISHED / "results.csv")
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        text = path.read_text(encoding="utf-8")
-        filled = fill_tables(text, runs)
-        if filled != text:
+    for path, filled in texts.items():
+        if filled != path.read_text(encoding="utf-8"):
             atomic_write(path, lambda file, filled=filled: file.write(filled.encode()))
             print(f"wrote the tables of {path.relative_to(ROOT)}")
 
@@ -116,5 +120,6 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    except (UserError, OSError) as error:
+        print(f"error: {cli.one_line(error)}", file=sys.stderr)
+        sys.exit(2)

@@ -298,7 +298,11 @@ CASES = {
     "an infinite rate": flags("--learning-rate inf", "--learning-rate: 'inf' is not a number above 0"),
     "all images to validate": flags("--validation-fraction 1", "'1' is not a number between 0 and 1"),
     "all dropped out": flags("--variant adam --dropout 1", "--dropout: '1' is not a number from 0 to below 1"),
-    "an optimizer that is a number": flags("--optimizer 3", "'3' is not a name, nor NAME+setting=value"),
+    "an optimizer that is a number": flags(
+        "--optimizer 3", "'3' is not a name, nor NAME+setting=value of numbers, yes and no"
+    ),
+    "an optimizer's setting that is a word": flags("--optimizer adam+clipnorm=abc", "of numbers, yes and no"),
+    "a schedule's setting that is no number": flags("--schedule CosineDecay+alpha=nan", "of numbers, yes and no"),
     "normalisation between": flags("--batch-normalization between", "'between' is not one of before-relu"),
     "more micro-batches than images": flags("--accumulate 65", "--batch-size is 64"),
     "micro-batches of one image": flags(

@@ -7,7 +7,7 @@ import csv
 import io
 import shutil
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from scipy.stats import ttest_ind
@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.experiment import Exercise, Reported
 from common.files import atomic_folder, atomic_write
 from common.reporting.report.statistics import paired_difference
-from common.reporting.run_folder import BEFORE_FINGERPRINTS, Run, changed_files, find_runs, read_run
+from common.reporting.run_folder import BEFORE_FINGERPRINTS, Run, changed_files, find_runs, place, read_run
 from common.reporting.tables import mean_and_deviation, reported_accuracy
 
 TEXT_FILES = (
@@ -48,13 +48,14 @@ COLUMNS = (
 )
 
 
-def add(folders: Iterable[Path], published: Path) -> list[Run]:
+def add(folders: Iterable[Path], published: Path, scripts: Collection[str]) -> list[Run]:
     """Copies the runs in or below these folders, and returns those copied.
 
     Raises:
-        UserError: a folder without a finished run, or one that is published already.
+        UserError: a folder without a finished run, one that is published already, or a run of none of these scripts;
+            nothing is copied.
     """
-    added = []
+    runs: list[Run] = []
     for folder in folders:
         if folder.resolve().is_relative_to(published.resolve()):
             raise UserError(f"{folder} is published already; give the folder where runs are trained")
@@ -62,33 +63,36 @@ def add(folders: Iterable[Path], published: Path) -> list[Run]:
         found += [folder] if (folder / "metrics.json").is_file() and folder not in found else []
         if not found:
             raise UserError(f"{folder} holds no finished run")
-        for run in map(read_run, found):
-            to = run_place(run, published)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_folder(to) as temporary:
-                for name in TEXT_FILES:
-                    shutil.copyfile(run.folder / name, temporary / name)
-                if to.exists():
-                    shutil.rmtree(to)
-            added.append(read_run(to))
+        runs += map(read_run, found)
+    for run in runs:
+        if run.script not in scripts:
+            raise UserError(f"{run.folder} is a run of {run.script}, which is none of {', '.join(scripts)}")
+        for name in TEXT_FILES:
+            if not (run.folder / name).is_file():
+                raise UserError(f"{run.folder / name} is missing; use --force to train the run again")
+    added = []
+    for run in runs:
+        to = published / place(run)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_folder(to) as temporary:
+            for name in TEXT_FILES:
+                shutil.copyfile(run.folder / name, temporary / name)
+            if to.exists():
+                shutil.rmtree(to)
+        added.append(read_run(to))
     return added
 
 
-def remove(place: str, published: Path) -> None:
-    """Removes one published run, named as DATASET/SCRIPT/NAME/seed-N.
+def find(name: str, published: Path) -> Path:
+    """The folder of one published run, named as DATASET/SCRIPT/NAME/seed-N.
 
     Raises:
         UserError: there is none.
     """
-    folder, parts = published / place, PurePosixPath(place).parts
+    folder, parts = published / name, PurePosixPath(name).parts
     if len(parts) != 4 or ".." in parts or not (folder / "config.json").is_file():
-        raise UserError(f"{place} is not a published run; name one as DATASET/SCRIPT/NAME/seed-N")
-    shutil.rmtree(folder)
-
-
-def run_place(run: Run, output: Path) -> Path:
-    """Where a run belongs below an output folder."""
-    return output / run.dataset / run.script / run.name / f"seed-{run.seed}"
+        raise UserError(f"{name} is not a published run; name one as DATASET/SCRIPT/NAME/seed-N")
+    return folder
 
 
 def read_published(published: Path) -> list[Run]:
@@ -173,6 +177,8 @@ def summary_table(runs: Sequence[Run], picks: Sequence[str], reported: Mapping[s
     lines = ["| variant | seeds | this suite | the report |", "|---|---|---|---|"]
     for name in picks:
         group = [run for run in runs if run.name == name]
+        if not group:
+            raise UserError(f"no run of {name} is published, and a table names it; publish one")
         accuracy = reported_accuracy(group, reported)
         cells = [
             f"`{name}`",
@@ -197,7 +203,7 @@ def steps_table(runs: Sequence[Run], exercise: Exercise, reference: str) -> str:
     ]
     variant, *own = reference.split(",")
     groups = {name: group for name, group in _by_name(runs, exercise) if name.split(",")[0] == variant}
-    base = {run.seed: run.metrics["test_accuracy"] for run in groups[reference]}
+    base = {run.seed: run.metrics["test_accuracy"] for run in _of_reference(groups, reference)}
     for name, group in groups.items():
         accuracies = {run.seed: run.metrics["test_accuracy"] for run in group}
         difference = paired_difference(base, accuracies)
@@ -216,6 +222,12 @@ def steps_table(runs: Sequence[Run], exercise: Exercise, reference: str) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _of_reference(groups: Mapping[str, list[Run]], reference: str) -> list[Run]:
+    if reference not in groups:
+        raise UserError(f"no run of {reference} is published, and a table names it; publish one")
+    return groups[reference]
 
 
 def comparison_table(runs: Sequence[Run], exercise: Exercise, reference: str, multiply_adds: Mapping[str, int]) -> str:
@@ -237,7 +249,7 @@ def comparison_table(runs: Sequence[Run], exercise: Exercise, reference: str, mu
     ]
     settings = reference.split(",")[1:]
     groups = {name: group for name, group in _by_name(runs, exercise) if name.split(",")[1:] == settings}
-    base = [run.metrics["test_accuracy"] for run in groups[reference]]
+    base = [run.metrics["test_accuracy"] for run in _of_reference(groups, reference)]
     for name, group in groups.items():
         accuracies = [run.metrics["test_accuracy"] for run in group]
         seconds = [each for run in group for each in run.timing["epoch_seconds"]]

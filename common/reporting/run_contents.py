@@ -77,6 +77,16 @@ def check(files: dict[str, Any]) -> None:
         _expect({len(reliability[key]) for key in RELIABILITY} == {BINS}, "metrics.json: test_reliability", "whole")
     _expect(files["timing"]["epoch_seconds"], "timing.json: epoch_seconds", "of any epoch")
     _expect(files["environment"], "environment.json", "of any process")
+    _expect(len(files["metrics"]["test_accuracy_interval"]) == 2, "metrics.json: test_accuracy_interval", "two numbers")
+
+
+def check_environment(value: Any) -> None:
+    """Looks at the contents of ``environment.json``, which may be of no process yet.
+
+    Raises:
+        ValueError: as ``check``.
+    """
+    _check(value, SHAPES["environment"], "environment.json")
 
 
 def check_per_class(value: Any) -> None:

@@ -84,6 +84,11 @@ class Run:
         return self.metrics["evaluated_epoch"]
 
 
+def place(run: Run) -> Path:
+    """Where a run belongs below an output folder."""
+    return Path(run.dataset, run.script, run.name, f"seed-{run.seed}")
+
+
 def read_run(folder: Path) -> Run:
     """The run in a folder.
 
@@ -188,10 +193,20 @@ class RunFolder:
         """
         busy = f"another process is writing {self.path}; stop it, or wait for it, which --wait does"
         with locked(self.path, busy=None if wait else busy):
+            if self.path.is_symlink() and not self.path.exists():
+                raise UserError(
+                    f"{self.path} is a link to a folder that is not there; bring that back, or delete the link"
+                )
             if self._replaced.exists() and not self.path.exists():
                 rename(self._replaced, self.path)
-            shutil.rmtree(self._replaced, ignore_errors=True)
+            self._remove_replaced()
             yield
+
+    def _remove_replaced(self) -> None:
+        if self._replaced.is_symlink():  # of a run that is kept elsewhere
+            self._replaced.unlink()
+        else:
+            shutil.rmtree(self._replaced, ignore_errors=True)
 
     def finished(self, config: dict) -> Run | None:
         """The finished run of this configuration, if it is there.
@@ -234,7 +249,11 @@ class RunFolder:
     def add_environment(self, row: dict) -> None:
         """Writes down a process that works on the run from now on."""
         path = self.partial / "environment.json"
-        rows = read_json(path) if path.exists() else []
+        try:
+            rows = read_json(path) if path.exists() else []
+            run_contents.check_environment(rows)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}); remove {self.partial}") from error
         write_json(path, [*rows, row])
 
     def discard(self) -> None:
@@ -247,7 +266,7 @@ class RunFolder:
         if self.path.exists():
             rename(self.path, self._replaced)
         rename(self.partial, self.path)
-        shutil.rmtree(self._replaced, ignore_errors=True)
+        self._remove_replaced()
         return read_run(self.path)
 
 

@@ -13,6 +13,7 @@ from common.files import write_json
 from common.reporting import publishing
 from common.reporting.run_folder import BEFORE_FINGERPRINTS, read_run
 
+SCRIPTS = ["ex1_basenet"]
 PLACE = "cifar100/ex1_basenet/adam/seed-0"
 
 
@@ -37,16 +38,16 @@ def trained(tmp_path):
 
 def test_a_run_is_added_as_text_and_the_others_stay(published, trained):
     before = visible_files(published)
-    (run,) = publishing.add([trained.parents[3]], published)
+    (run,) = publishing.add([trained.parents[3]], published, SCRIPTS)
     assert run.folder == published / "cifar100/ex1_basenet/adam/seed-7"
     added = [f"cifar100/ex1_basenet/adam/seed-7/{name}" for name in publishing.TEXT_FILES]
     assert visible_files(published) == sorted([*before, *added])
 
 
 def test_the_same_name_and_seed_is_replaced(published, trained):
-    publishing.add([trained], published)
+    publishing.add([trained], published, SCRIPTS)
     edit(trained / "metrics.json", '"epochs": 25', '"epochs": 24')
-    publishing.add([trained], published)
+    publishing.add([trained], published, SCRIPTS)
     assert read_run(published / "cifar100/ex1_basenet/adam/seed-7").metrics["epochs"] == 24
     assert len(publishing.read_published(published)) == 4
 
@@ -54,17 +55,16 @@ def test_the_same_name_and_seed_is_replaced(published, trained):
 def test_a_run_is_removed_only_when_it_is_named(published):
     for place in ("cifar100/ex1_basenet/adam", "cifar100/ex1_basenet/adam/seed-9", f"../{published.name}/{PLACE}"):
         with pytest.raises(UserError, match="is not a published run"):
-            publishing.remove(place, published)
-    publishing.remove(PLACE, published)
-    assert [run.seed for run in publishing.read_published(published)] == [1, 2]
+            publishing.find(place, published)
+    assert publishing.find(PLACE, published) == published / PLACE
 
 
 def test_published_folders_and_folders_without_runs_are_refused(published, tmp_path):
     with pytest.raises(UserError, match="published already"):
-        publishing.add([published / PLACE], published)
+        publishing.add([published / PLACE], published, SCRIPTS)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no finished run"):
-        publishing.add([tmp_path / "empty"], published)
+        publishing.add([tmp_path / "empty"], published, SCRIPTS)
 
 
 def test_the_code_of_a_run_is_current_changed_or_unknown():
@@ -103,6 +103,35 @@ def test_publishing_after_a_field_was_renamed_removes_nothing(project):
     }
 
 
+def test_a_run_of_an_unknown_script_or_without_its_table_is_named_and_nothing_copied(published, tmp_path):
+    before = visible_files(published)
+    for damage, words in (
+        (
+            lambda run: write_json(run / "config.json", {**read_json(run / "config.json"), "script": "ex9"}),
+            "run of ex9",
+        ),
+        (lambda run: (run / "layer_table.md").unlink(), "layer_table.md is missing"),
+    ):
+        runs = tmp_path / words
+        for seed in (0, 1):
+            shutil.copytree(published / f"cifar100/ex1_basenet/adam/seed-{seed}", runs / f"seed-{seed}")
+        damage(runs / "seed-1")
+        with pytest.raises(UserError, match=words):
+            publishing.add([runs], published, SCRIPTS)
+    assert visible_files(published) == before
+
+
+def test_a_table_without_runs_of_the_name_it_compares_with_is_an_error(published):
+    runs = publishing.read_published(published)
+    for make in (
+        lambda: publishing.steps_table(runs, ex1_basenet.EXERCISE, "wide"),
+        lambda: publishing.comparison_table(runs, ex1_basenet.EXERCISE, "wide", {}),
+        lambda: publishing.summary_table(runs, ["wide"], {}),
+    ):
+        with pytest.raises(UserError, match="no run of wide is published"):
+            make()
+
+
 def test_the_table_of_steps_has_differences_seed_by_seed_of_one_variant(published):
     for number, seed in enumerate((1, 0, 2)):  # 0.01, 0.02 and 0.03 better
         base = published / f"cifar100/ex1_basenet/adam/seed-{seed}"
@@ -125,6 +154,11 @@ def test_documentation_has_the_tables_of_today_s_published_runs(project):
     for folder in ("docs", "published"):
         shutil.copytree(ROOT / folder, project / folder)
     shutil.copy(ROOT / "README.md", project)
+    drawn = project / "published/synthetic/ex1_basenet/adam/seed-0"  # is in no table: they are of the report's images
+    shutil.copytree(project / "published/cifar100/ex1_basenet/adam/seed-0", drawn)
+    config = read_json(drawn / "config.json")
+    config["dataset"]["name"] = "synthetic"
+    write_json(drawn / "config.json", config)
     result = subprocess.run([sys.executable, "docs/publish.py"], cwd=project, capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
     assert (project / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()

@@ -1,15 +1,20 @@
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
+import numpy as np
 import pytest
 from conftest import ROOT, read_json
 
 from common.errors import UserError
+from common.reporting.report.runs import read_runs
 from common.reporting.run_folder import RunFolder, find_runs, read_history, read_run, write_history
 
+PROCESS = read_json(find_runs(ROOT / "published")[0] / "environment.json")[0]
 CONFIG = {"experiment": {"epochs": 25, "batch_size": 64}, "seed": 0}
 
 
@@ -87,15 +92,15 @@ def test_a_run_that_goes_on_begins_with_the_training_of_the_other(folder, tmp_pa
     source = RunFolder(tmp_path, "synthetic", "script", "other", 0)
     with source.locked(), folder.locked():
         source.begin(CONFIG)
-        source.add_environment({"first_epoch": 1})
+        source.add_environment(PROCESS | {"first_epoch": 1})
         source.checkpoint.write_bytes(b"checkpoint")
         source.partial.rename(source.path)
         folder.begin(CONFIG, source)
         assert folder.has_begun(CONFIG) and not folder.has_begun({})
         assert folder.checkpoint.read_bytes() == b"checkpoint"
-        folder.add_environment({"first_epoch": 3})
-        assert read_json(folder.partial / "environment.json") == [{"first_epoch": 1}, {"first_epoch": 3}]
-        assert read_json(source.path / "environment.json") == [{"first_epoch": 1}]
+        folder.add_environment(PROCESS | {"first_epoch": 3})
+        assert [row["first_epoch"] for row in read_json(folder.partial / "environment.json")] == [1, 3]
+        assert read_json(source.path / "environment.json") == [PROCESS | {"first_epoch": 1}]
         folder.checkpoint.write_bytes(b"of the next epoch")
         folder.begin(CONFIG, source)
         assert folder.checkpoint.read_bytes() == b"of the next epoch"
@@ -104,9 +109,14 @@ def test_a_run_that_goes_on_begins_with_the_training_of_the_other(folder, tmp_pa
 def test_each_process_that_works_on_a_run_adds_a_row(folder):
     with folder.locked():
         folder.begin(CONFIG)
-        folder.add_environment({"first_epoch": 1})
-        folder.add_environment({"first_epoch": 3})
-        assert read_json(folder.partial / "environment.json") == [{"first_epoch": 1}, {"first_epoch": 3}]
+        rows = [PROCESS | {"first_epoch": first_epoch} for first_epoch in (1, 3)]
+        for row in rows:
+            folder.add_environment(row)
+        assert read_json(folder.partial / "environment.json") == rows
+        for damage in ("", "null", "[1]", '{"a": 1}', '[{"first_epoch": 1}]'):
+            (folder.partial / "environment.json").write_text(damage)
+            with pytest.raises(UserError, match=r"environment\.json is damaged .*remove .*\.seed-0\.partial"):
+                folder.add_environment(PROCESS)
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(folder, tmp_path):
@@ -176,6 +186,19 @@ FOREIGN = {
     "no epoch": ("history.csv", lambda text: text.splitlines()[0], "a row for each epoch"),
     "an epoch twice": ("history.csv", lambda text: f"{text}{text.splitlines()[-1]}", "a row for each epoch"),
     "a field of a megabyte": ("history.csv", lambda text: text + "9" * 1_000_000, "larger than field limit"),
+    "an interval of nothing": (
+        "metrics.json",
+        lambda text: changed(text, test_accuracy_interval=[]),
+        "test_accuracy_interval is not two numbers",
+    ),
+    "epochs that are a text": (
+        "config.json",
+        lambda text: text.replace('"epochs": ', '"epochs": "x", "": '),
+        "experiment: epochs is not a whole number",
+    ),
+    "more bytes than a run has": ("metrics.json", lambda text: text + " " * 10_000_000, "at most 10,000,000 are read"),
+    "a matrix of more bytes than its classes": ("per_class.json", lambda text: text + " " * 10_100_000, "at most 10,"),
+    "nested lists": ("timing.json", lambda text: "[" * 100_000, "recursion"),
     "a row cut short": ("history.csv", lambda text: f"{text}99,0.1", "history.csv"),
     "other columns": ("history.csv", lambda text: text.replace("val_loss", "loss of validation"), "val_loss"),
 }
@@ -231,6 +254,51 @@ def test_a_finished_run_is_compared_with_its_manifest_when_it_is_read(whole):
     (folder.path / "loss.png").write_bytes(b"figures are drawn again")
     (folder.path / ".checkpoint").unlink()
     assert folder.finished(config) == read_run(folder.path)
+
+
+def test_a_run_kept_elsewhere_is_replaced_in_its_place(whole, tmp_path):
+    folder, _ = whole
+    kept = folder.path.rename(tmp_path / "kept")
+    folder.path.symlink_to(kept, target_is_directory=True)
+    shutil.copytree(kept, folder.partial)
+    with folder.locked():
+        folder.publish()
+    assert folder.path.is_dir() and not folder.path.is_symlink() and kept.is_dir()
+    assert {path.name for path in folder.path.parent.iterdir()} == {"seed-0", ".seed-0.lock"}
+    shutil.rmtree(folder.path)
+    folder.path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is a link to a folder that is not there"), folder.locked():
+        pass
+
+
+def test_a_page_leaves_out_copies_and_runs_with_other_predictions(whole, tmp_path):
+    folder, _ = whole
+    copies = [folder.path.with_name("seed-1"), folder.path.with_name("seed-0 (copy)")]
+    renamed = folder.path.parent.with_name("early-stopping")
+    for copy in copies:
+        shutil.copytree(folder.path, copy)
+    shutil.copytree(folder.path.parent, renamed)
+    runs = read_runs(tmp_path, ["synthetic"])
+    assert [run.folder for run in runs.found] == [folder.path]
+    assert {each.folder for each in runs.damaged} == {*copies, *renamed.glob("seed-*")}
+    assert all("a copy, or a folder that was renamed" in each.reason for each in runs.damaged)
+    predictions = folder.path / "predictions.npz"
+    labels = np.load(predictions)["labels"]
+    np.savez(predictions, labels=labels, probabilities=np.eye(5, dtype=np.float32)[labels])  # all of them right
+    reasons = [each.reason for each in read_runs(tmp_path, ["synthetic"]).damaged]
+    assert any(f"{predictions} is not as the run left it" in reason for reason in reasons)
+
+
+def test_predictions_that_claim_terabytes_are_a_damaged_run(whole, tmp_path):
+    folder, _ = whole
+    (folder.path / ".manifest").unlink()
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**13, 5)})
+    with zipfile.ZipFile(folder.path / "predictions.npz", "w") as archive:
+        for name in ("labels", "probabilities"):
+            archive.writestr(f"{name}.npy", header.getvalue())
+    (damaged,) = read_runs(tmp_path, ["synthetic"]).damaged
+    assert "does not hold a whole run" in damaged.reason
 
 
 def test_a_page_of_many_runs_reads_their_text_files_alone(whole):

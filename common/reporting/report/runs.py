@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import UserError
 from common.reporting.report.gallery import gallery, read_examples
 from common.reporting.report.layers import read_layer_table
-from common.reporting.run_folder import Run, read_run
+from common.reporting.run_folder import Run, check_whole, place, read_run
 
 NEEDED = (
     "test_loss",
@@ -23,6 +23,8 @@ NEEDED = (
     "evaluated_epoch",
     "parameters",
 )
+SHOWN = ("predictions.npz", "examples.npz", "layer_table.md")  # beside what every run is read from
+UNREADABLE = (EOFError, MemoryError, zipfile.BadZipFile, zlib.error)  # what NumPy raises of damaged archives
 LOW_PRECISION = ",precision=bfloat16"  # at the end of a NAME
 
 
@@ -110,6 +112,9 @@ def _check_predictions(run: Run) -> None:
 
 def _check(run: Run) -> Run:
     """The run; raises UserError if something is missing that the page shows."""
+    if run.folder.parts[-4:] != place(run).parts:
+        raise UserError(f"{run.folder} holds the run {place(run)}: a copy, or a folder that was renamed; move it there")
+    check_whole(run.folder, SHOWN)
     try:
         if missing := [name for name in NEEDED if not isinstance(run.metrics[name], int | float | list)]:
             raise ValueError(f"metrics.json: {missing[0]} is not a number")
@@ -129,7 +134,16 @@ def _check(run: Run) -> Run:
         _check_predictions(run)
         if examples := read_examples(run):
             gallery(run, examples)
-    except (KeyError, IndexError, TypeError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{run.folder} does not hold a whole run ({reason}); use --force to train it again") from error
     return run
