@@ -427,7 +427,7 @@ CASES = {
         lambda f: (f / "train").write_bytes(
             pickle.dumps({"data": Runs(np.ndarray, (1000, 3072), "u1"), "fine_labels": [0] * 1000}, 2)
         ),
-        "data is larger than the file",
+        "data is not a uint8 array",
     ),
     "a pickle that is nested": of_cifar(
         lambda f: (f / "train").write_bytes(b"(" * 1_000_000 + b"l" * 1_000_000 + b"."), "train is not a whole"

@@ -22,7 +22,6 @@ FLOORS = (
     ("common.models", "common.training", "common.datasets", "common.reporting"),
     ("common.pipeline", "common.experiment", "common.grad_cam"),
     (
-        "common.files",
         "common.engines",
         "common.augmentation",
         "common.process",
@@ -32,6 +31,7 @@ FLOORS = (
         "common.start",
     ),
     ("common.saved_network",),
+    ("common.files",),
     ("common.errors",),
 )
 KINDS = re.compile(r"birds?\b|cub.?200|cifar|synthetic|photograph|small images|ex[123]_|bonus_residual", re.IGNORECASE)
