@@ -19,6 +19,7 @@ from common.experiment import (
     GradientDescent,
     LinearClassifier,
     Reported,
+    RidgeClassifier,
     Stage,
 )
 
@@ -55,10 +56,17 @@ SVM = LINEAR.vary(
     "a linear support vector machine on features of each image and its mirror image, power-normalised",
     features="pooled-flip-average",
     power_normalization=True,
-    learning=LinearClassifier("svm", grid=(1e-4, 1e-3)),
+    learning=LinearClassifier("svm", grid=(1e-4, 1e-3, 1e-2)),
 )
 LOGISTIC = SVM.vary(
     "logistic", "logistic regression on the same features", learning=LinearClassifier("logistic", (3e-3, 1e-2, 3e-2))
+)
+SECOND_ORDER = LINEAR.vary(
+    "second-order",
+    "ridge regression on how the channels of ResNet50's last two stages vary together, mirror image included",
+    features="second-order",
+    power_normalization=None,
+    learning=RidgeClassifier((0.03, 0.1, 0.3, 1.0)),
 )
 FINETUNE = Experiment(
     name="finetune",
@@ -119,6 +127,7 @@ EXERCISE = Exercise(
         CONVOLUTIONAL,
         SVM,
         LOGISTIC,
+        SECOND_ORDER,
         FINETUNE,
         FINETUNE_FROZEN_BN,
         FINETUNE_STAGED,

@@ -141,15 +141,18 @@ class FineTuning(GradientDescent):
 
     Attributes:
         stages: in each, the schedule begins anew; none: all layers learn from the first epoch to the last.
+        head_features: the features (``common.transfer.features``) that the network's last layer takes.
     """
 
     freeze_batch_norm: bool = switch(False, "batch normalisation of the backbone stays in inference mode")
     initial_head: str = switch(
         "random",
-        "what the head begins with: fresh weights, or those of a logistic regression on the backbone's features",
-        choices=("random", "logistic"),
+        "what the head begins with: fresh weights, or those of a logistic or a ridge regression on the backbone's "
+        "features",
+        choices=("random", "logistic", "ridge"),
     )
     stages: tuple[Stage, ...] = ()
+    head_features: str = "pooled"
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,13 @@ class LinearClassifier:
     """A linear classifier of scikit-learn as the network's last layer, its C chosen by cross-validation."""
 
     kind: str  # "svm" or "logistic"
+    grid: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RidgeClassifier:
+    """Ridge regression of the classes as the network's last layer, its penalty chosen by leaving one image out."""
+
     grid: tuple[float, ...]
 
 
@@ -170,16 +180,17 @@ class Experiment:
         name: what ``--variant`` calls it, and the name of its folder.
         description: one line for ``--list``.
         network: a name in ``common.models.NETWORKS``.
-        learning: how the network learns: ``GradientDescent``, ``FineTuning`` or ``LinearClassifier``.
-        features: what the network takes in place of images: "pooled", "pooled-flip-average" or "map", features of
-            the frozen backbone (``common.transfer.features``).
+        learning: how the network learns: ``GradientDescent``, ``FineTuning``, ``LinearClassifier`` or
+            ``RidgeClassifier``.
+        features: what the network takes in place of images: features of the frozen backbone, a key of
+            ``common.transfer.features.KINDS``.
         network_options: keyword arguments of the network that have no switch.
     """
 
     name: str
     description: str
     network: str
-    learning: GradientDescent | LinearClassifier = GradientDescent()
+    learning: GradientDescent | LinearClassifier | RidgeClassifier = GradientDescent()
     features: str | None = None
     normalize: bool | None = switch(False, "inputs with mean 0 and variance 1 in each channel, in place of 0..1")
     augment: bool | None = switch(False, "training images are changed at random, as --augmentation says")
@@ -256,7 +267,9 @@ class Experiment:
     @property
     def features_on_disk(self) -> str | None:
         """The kind of frozen features that a run computes or finds on disk, be it for its first head alone."""
-        return self.features or ("pooled" if getattr(self.learning, "initial_head", None) == "logistic" else None)
+        if isinstance(self.learning, FineTuning) and self.learning.initial_head != "random":
+            return self.learning.head_features
+        return self.features
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the result but its name, in the types that JSON gives back; None is left out."""

@@ -1,5 +1,6 @@
 """Where a network looks: heat maps of a class."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import keras
@@ -30,20 +31,20 @@ def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.n
     return _heat(maps, tape.gradient(score, maps))
 
 
-def class_activation_map(head: keras.Model, maps: tf.Tensor, classes: np.ndarray) -> np.ndarray:
-    """The same of a head on pooled maps: how much each place speaks for the class, by the head's gradient.
+def class_activation_map(logits: Callable[[tf.Tensor], tf.Tensor], maps: tf.Tensor, classes: np.ndarray) -> np.ndarray:
+    """The same of the maps that something makes logits of: how much each place speaks for the class.
 
-    For a linear head it is the class activation map of Zhou et al. 2016, "Learning Deep Features for Discriminative
-    Localization", arXiv:1512.04150, where that is above 0; for others, Grad-CAM.
+    For the mean over all places and a linear head it is the class activation map of Zhou et al. 2016, "Learning Deep
+    Features for Discriminative Localization", arXiv:1512.04150, where that is above 0; for others, Grad-CAM.
 
     Args:
-        head: takes the mean over all places, (images, channels).
+        logits: from the maps to (images, classes).
         maps: float32 (images, h, w, channels).
         classes: int (images,).
     """
     with tf.GradientTape() as tape:
         tape.watch(maps)
-        score = _score(head(tf.reduce_mean(maps, axis=(1, 2)), training=False), classes)
+        score = _score(logits(maps), classes)
     return _heat(maps, tape.gradient(score, maps))
 
 

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from common.datasets.image_files import ImageFiles
 from common.errors import UserError
-from common.grad_cam import class_activation_map, grad_cam, has_maps
+from common.grad_cam import grad_cam, has_maps
 from common.pipeline import Normalization
 from common.reporting import heat_map
 from common.reporting.run_folder import NETWORK_FILES, check_whole
@@ -45,7 +45,7 @@ class Predictor:
         check_whole(folder, NETWORK_FILES)
         self.classes = run.classes
         self._normalization = Normalization(**run.normalization)
-        self._features = run.features
+        self._features = _kind_of_features(folder, run.features)
         self._is_whole, self._resize = run.is_whole, run.resize
         self._model = _load_model(folder / "model.keras")
         if self._model.output_shape != (None, len(run.classes)):
@@ -54,8 +54,7 @@ class Predictor:
         if run.weights_sha256:
             choice = _fitting_weights(folder, run.weights_sha256, weights)
             self._backbone = features.feature_extractor(choice, run.precision)
-        self._is_pooled = self._features is not None and len(self._model.input_shape) == 2
-        self.can_explain = self._is_pooled or has_maps(self._model)
+        self.can_explain = self._features is not None or has_maps(self._model)
 
     def predict(self, path: Path) -> np.ndarray:
         """The probabilities float32 (classes,) of the image in a file.
@@ -68,15 +67,14 @@ class Predictor:
     def explain(self, path: Path, label: int) -> Image.Image:
         """The image as the network sees it and, beside it, where the network looks for a class: Grad-CAM.
 
-        Of a head on pooled features, the class activation map. ``can_explain`` must be true.
+        Of a head on features, in the maps that they come from. ``can_explain`` must be true.
 
         Raises:
             UserError: it cannot be read.
         """
         images, labels = self._read(path), np.array([label])
-        if self._is_pooled and self._features:
-            maps = features.unpooled(self._backbone, self._features, images)
-            heat = class_activation_map(self._model, maps, labels)
+        if self._features:
+            heat = features.explanation(self._backbone, self._features, self._model, images, labels)
         else:
             heat = grad_cam(self._model, self._inputs(images), labels)
             assert heat is not None  # ``can_explain``
@@ -93,6 +91,14 @@ class Predictor:
         if self._features is None:
             return self._normalization.apply(images)
         return self._normalization.apply(tf.constant(features.compute(self._backbone, self._features, images)))
+
+
+def _kind_of_features(folder: Path, name: str | None) -> features.Kind | None:
+    if name is None:
+        return None
+    if name not in features.KINDS:
+        raise UserError(f"{folder} was trained on features '{name}', which this version does not know")
+    return features.KINDS[name]
 
 
 def _load_model(path: Path) -> keras.Model:

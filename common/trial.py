@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,16 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from common.datasets.image_data import ImageData
-from common.experiment import PRECISIONS, Experiment, FineTuning, GradientDescent, LinearClassifier
+from common.experiment import (
+    PRECISIONS,
+    Experiment,
+    FineTuning,
+    GradientDescent,
+    LinearClassifier,
+    RidgeClassifier,
+)
 from common.fingerprint import code_fingerprint
-from common.models import NETWORKS, resnet50
+from common.models import NETWORKS
 from common.models.build import build, check_switches
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches, split
 from common.reporting.metrics import evaluate
@@ -21,10 +29,14 @@ from common.start import InitialWeights
 from common.training.checkpoint import Training
 from common.training.fit import best_epoch, fit, free_memory
 from common.training.optimizers import make_optimizer
-from common.transfer import features, fine_tuning, initial, linear
+from common.transfer import features, fine_tuning, initial, last_layer, linear, ridge
+from common.transfer.last_layer import FitClassifier
 from common.transfer.weights import read_weights, warn_of_unusual_scales
 
-HEAD_OF_FEATURES = LinearClassifier("logistic", (3e-3, 1e-2, 3e-2))  # what --initial-head logistic begins with
+INITIAL_HEADS: dict[str, FitClassifier] = {  # what --initial-head begins with
+    "logistic": partial(linear.fit_classifier, LinearClassifier("logistic", (3e-3, 1e-2, 3e-2))),
+    "ridge": partial(ridge.fit_classifier, RidgeClassifier((0.1, 0.3, 1.0))),
+}
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ def make_trial(experiment: Experiment, source: ImageData, seed: int, **options) 
 
 def build_network(experiment: Experiment, image_shape: tuple[int, ...], classes: int) -> keras.Model:
     """The experiment's network, not yet trained, for images of this shape or for features of them."""
-    shape = resnet50.feature_shape(experiment.features, image_shape) if experiment.features else image_shape
+    shape = features.KINDS[experiment.features].shape(image_shape) if experiment.features else image_shape
     return build(experiment.network, shape, classes, experiment.network_switches(), experiment.test_time_augmentation)
 
 
@@ -177,10 +189,10 @@ def _fine_tune(trial, model, batches, validation, checkpoint, verbose, watch) ->
     if not checkpoint.exists():
         arrays = read_weights(trial.weights)
         warn_of_unusual_scales(arrays)
-        model.get_layer(fine_tuning.BACKBONE).set_weights(list(arrays.values()))
-        if learning.initial_head == "logistic":
-            pooled = trial.features("pooled").train_images[trial.training]
-            kernel, bias, _ = linear.fit_classifier(HEAD_OF_FEATURES, np.asarray(pooled), batches.labels, trial.seed)
+        fine_tuning.set_pretrained(model, arrays)
+        if fit_classifier := INITIAL_HEADS.get(learning.initial_head):
+            inputs = trial.features(learning.head_features).train_images[trial.training]
+            kernel, bias, _ = fit_classifier(np.asarray(inputs, np.float32), batches.labels, trial.seed)
             model.layers[-1].set_weights([kernel, bias])
         _take_initial_weights(trial, model)
     features.feature_extractor.cache_clear()  # the training needs the memory of both
@@ -190,10 +202,14 @@ def _fine_tune(trial, model, batches, validation, checkpoint, verbose, watch) ->
     return fit(model, learning, batches, validation, checkpoint, verbose, phases, 1, trim_memory=True, watch=watch)
 
 
-def _fit_classifier(trial, model, batches, validation, checkpoint, verbose, watch) -> Training:
-    training = linear.fit(model, trial.experiment.learning, batches, validation)
-    watch(training)
-    return training
+def _fit_last_layer(fit_classifier) -> Callable[..., Training]:
+    def learn(trial, model, batches, validation, checkpoint, verbose, watch) -> Training:
+        classifier = partial(fit_classifier, trial.experiment.learning)
+        training = last_layer.fit(model, classifier, batches, validation)
+        watch(training)
+        return training
+
+    return learn
 
 
 def _take_initial_weights(trial: Trial, model: keras.Model) -> None:
@@ -221,7 +237,12 @@ class Learner:
 LEARNERS: dict[type, Learner] = {
     GradientDescent: Learner(_descend, ("common.training.fit",)),
     FineTuning: Learner(_fine_tune, ("common.training.fit", "common.transfer.fine_tuning", "common.transfer.weights")),
-    LinearClassifier: Learner(_fit_classifier, ("common.transfer.linear",)),
+    LinearClassifier: Learner(
+        _fit_last_layer(linear.fit_classifier), ("common.transfer.last_layer", "common.transfer.linear")
+    ),
+    RidgeClassifier: Learner(
+        _fit_last_layer(ridge.fit_classifier), ("common.transfer.last_layer", "common.transfer.ridge")
+    ),
 }
 
 
@@ -236,7 +257,11 @@ def code_of(experiment: Experiment, images: type, initial_weights: InitialWeight
     """
     learning = experiment.learning
     of_features = ("common.transfer.features",) if experiment.features else ()
-    of_head = ("common.transfer.linear", "common.transfer.features") if hasattr(learning, "initial_head") else ()
+    of_head = (
+        ("common.transfer.linear", "common.transfer.ridge", "common.transfer.features")
+        if hasattr(learning, "initial_head")
+        else ()
+    )
     return code_fingerprint(
         [
             NETWORKS[experiment.network].__module__,

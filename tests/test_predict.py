@@ -36,7 +36,7 @@ from common.datasets.image_files import RESIZE, ImageFiles
 from common.predictor import Predictor
 from common.reporting.run_folder import MANIFEST, find_runs
 
-HEADS = ("linear", "fully-connected", "convolutional", "svm", "logistic")
+HEADS = ("linear", "fully-connected", "convolutional", "svm", "logistic", "second-order")
 
 
 @pytest.fixture(scope="session")
@@ -236,7 +236,7 @@ def test_the_table_names_the_five_most_probable_classes(capsys, finished, shapes
     assert last == f"  explanation: explanations/{picture.name}"
 
 
-@pytest.mark.parametrize("variant", ["linear", "convolutional", "svm"])
+@pytest.mark.parametrize("variant", ["linear", "convolutional", "svm", "second-order"])
 def test_heads_on_features_explain_themselves(capsys, heads, birds, tmp_path, variant):
     code, out, err = said(capsys, heads[variant], birds[0], birds[9], "--explain", "--json", "--output", tmp_path)
     assert (code, err) == (0, "")

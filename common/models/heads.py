@@ -5,6 +5,10 @@ from keras import Model, layers
 
 from common.models import resnet50
 from common.models.layers import activate
+from common.models.second_order import second_order
+
+BACKBONE = "resnet50"  # the layer's name
+PROJECTIONS = ("conv4_projection", "conv5_projection")
 
 
 def linear(input_shape: tuple[int], classes: int, *, power_normalization: bool = False) -> Model:
@@ -49,6 +53,23 @@ def resnet50_classifier(input_shape: tuple[int, int, int], classes: int) -> Mode
     inputs = layers.Input(input_shape)
     x = resnet50.build(input_shape)(resnet50.preprocess(inputs))
     x = layers.GlobalAveragePooling2D(dtype="float32")(x)
+    return Model(inputs, _logits(x, classes))
+
+
+def resnet50_second_order(input_shape: tuple[int, int, int], classes: int) -> Model:
+    """ResNet50, the second-order features of its last two stages, and one linear layer; in and out as above.
+
+    The maps of both stages are projected to fewer channels by the layers ``PROJECTIONS``, to be set as well.
+    """
+    inputs = layers.Input(input_shape)
+    backbone = resnet50.build(input_shape)
+    stages = [backbone.get_layer(name).output for name in ("conv4_block6_out", "conv5_block3_out")]
+    maps = Model(backbone.input, stages, name=BACKBONE)(resnet50.preprocess(inputs))
+    projected = [
+        layers.Conv2D(resnet50.PROJECTED, 1, use_bias=False, name=name)(each) for name, each in zip(PROJECTIONS, maps)
+    ]
+    pooled = [layers.Input(each.shape[1:]) for each in projected]
+    x = Model(pooled, second_order(*pooled), name="second_order")(projected)
     return Model(inputs, _logits(x, classes))
 
 

@@ -1,6 +1,7 @@
 """ResNet50 (He et al. 2015, arXiv:1512.03385), as ``keras.applications`` has it, without its output layer."""
 
-from typing import Literal
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -8,9 +9,10 @@ import tensorflow as tf
 
 from common.models.layers import FusedBatchNormalization, with_normalization
 
-FEATURES = 2048
+CHANNELS = 2048  # of its output
 EPSILON = 1.001e-5  # of its batch normalisation
 STRIDE = 32  # input pixels for each place of the output map
+PROJECTED = 256  # channels that ``projections`` leave
 BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # residual blocks a stage
 
 
@@ -34,24 +36,74 @@ def build(image_shape: tuple[int, int, int]) -> keras.Model:
     return with_normalization(stock, FusedBatchNormalization)
 
 
-def feature_shape(kind: str, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of an image's features: (height / 32, width / 32, 2048) for "map", (2048,) when they are pooled."""
-    if kind == "map":
-        return (-(-image_shape[0] // STRIDE), -(-image_shape[1] // STRIDE), FEATURES)
-    return (FEATURES,)
+def last_map_shape(image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(height / 32, width / 32, 2048) of the output for an image (height, width, ...)."""
+    return (-(-image_shape[0] // STRIDE), -(-image_shape[1] // STRIDE), CHANNELS)
 
 
-def frozen(weights: dict[str, np.ndarray], dtype: tf.DType):
-    """ResNet50 in inference mode as one function, from RGB images float32 (batch, height, width, 3) in 0..255
-    to the map float32 (batch, height / 32, width / 32, 2048).
+Projections = tuple[np.ndarray, np.ndarray]
+
+
+class Maps(NamedTuple):
+    """What ResNet50 makes of images, float32: the outputs of its last two stages, after ReLU.
+
+    Attributes:
+        fourth: (batch, height / 16, width / 16, 1024).
+        fifth: (batch, height / 32, width / 32, 2048), the network's output.
+    """
+
+    fourth: tf.Tensor
+    fifth: tf.Tensor
+
+
+class Frozen:
+    """ResNet50 in inference mode, from RGB images float32 (batch, height, width, 3) in 0..255 to ``Maps``.
 
     Batch normalisation, which in inference mode is a fixed scale and offset of each channel, is folded into
     the convolution before it; the weights are constants, which oneDNN then lays out once.
+    """
+
+    def __init__(self, weights: dict[str, np.ndarray], dtype: tf.DType):
+        """
+        Args:
+            weights: as ``common.transfer.weights.read_weights`` gives them.
+            dtype: what convolutions compute in, float32 or bfloat16.
+        """
+        self._weights = weights
+        self._maps = _frozen(weights, dtype)
+
+    def __call__(self, images: tf.Tensor) -> Maps:
+        return Maps(*self._maps(images))
+
+    @cached_property
+    def projections(self) -> Projections:
+        """``projections`` of the weights."""
+        return projections(self._weights)
+
+
+def projections(weights: dict[str, np.ndarray]) -> Projections:
+    """For each of the two ``Maps`` a kernel float32 (channels, 256) that keeps what the network itself makes most of.
+
+    Of stage 4 these are the directions that the shortcut into stage 5 reads most, its kernel's first left singular
+    vectors; of stage 5, which nothing reads, those that its last convolution writes most, its first right singular
+    vectors. No image has a part in it.
 
     Args:
         weights: as ``common.transfer.weights.read_weights`` gives them.
-        dtype: what convolutions compute in, float32 or bfloat16.
     """
+    folded = _folded(weights)
+    read, _, _ = np.linalg.svd(folded["conv5_block1_0"][0][0, 0].astype(np.float64), full_matrices=False)
+    _, _, written = np.linalg.svd(folded["conv5_block3_3"][0][0, 0].astype(np.float64), full_matrices=False)
+    return _with_signs(read[:, :PROJECTED]), _with_signs(written.T[:, :PROJECTED])
+
+
+def _with_signs(vectors: np.ndarray) -> np.ndarray:
+    """Singular vectors, columns, with the signs that make the largest entry of each positive, whatever LAPACK's are."""
+    largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]
+    return (vectors * np.sign(largest)).astype(np.float32)
+
+
+def _frozen(weights: dict[str, np.ndarray], dtype: tf.DType):
     convolutions = _folded(weights)
 
     def convolve(x, name, stride=1, padding: Literal["VALID", "SAME"] = "VALID"):
@@ -60,10 +112,11 @@ def frozen(weights: dict[str, np.ndarray], dtype: tf.DType):
         return tf.nn.bias_add(x, tf.cast(bias, dtype))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
-    def features(images):
+    def maps(images):
         x = tf.cast(keras.applications.resnet.preprocess_input(images), dtype)
         x = tf.nn.relu(convolve(_pad(x, 3), "conv1", 2))
         x = tf.nn.max_pool2d(_pad(x, 1), 3, 2, "VALID")
+        outputs = []
         for stage, blocks in BLOCKS.items():
             for block in range(1, blocks + 1):
                 name = f"conv{stage}_block{block}_"
@@ -72,9 +125,10 @@ def frozen(weights: dict[str, np.ndarray], dtype: tf.DType):
                 x = tf.nn.relu(convolve(x, name + "1", stride))
                 x = tf.nn.relu(convolve(x, name + "2", padding="SAME"))
                 x = tf.nn.relu(convolve(x, name + "3") + shortcut)
-        return tf.cast(x, tf.float32)
+            outputs.append(tf.cast(x, tf.float32))
+        return outputs[-2:]
 
-    return features
+    return maps
 
 
 def _pad(x, pixels):

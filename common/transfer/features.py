@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +18,56 @@ from common.datasets.image_data import ImageData, Images
 from common.errors import UserError
 from common.files import make_once, rename
 from common.fingerprint import code_fingerprint
+from common.grad_cam import class_activation_map
 from common.models import resnet50
+from common.models.second_order import second_order
 from common.pipeline import PARALLEL_CALLS, evaluation_batch_size, without_autotune
 from common.transfer.weights import read_weights, weights_sha256
 
-MIRRORED = "pooled-flip-average"
-DTYPES = {"pooled": np.float32, MIRRORED: np.float32, "map": np.float16}  # on disk, by kind
+
+@dataclass(frozen=True)
+class Kind:
+    """What is kept of an image.
+
+    Attributes:
+        pool: from ResNet50's maps of some images, and its projections, to their features float32 (batch, ...).
+        shape: of an image's features, by the image's.
+        is_mirrored: features are averaged over each image and its mirror image.
+        dtype: on disk.
+        explained: the maps in which ``explanation`` looks; those that say most.
+    """
+
+    pool: Callable[[resnet50.Maps, resnet50.Projections], tf.Tensor]
+    shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+    is_mirrored: bool = False
+    dtype: type = np.float32
+    explained: str = "fifth"
+
+
+def _average(maps: resnet50.Maps, projections: resnet50.Projections) -> tf.Tensor:
+    return tf.reduce_mean(maps.fifth, [1, 2])
+
+
+def _last_map(maps: resnet50.Maps, projections: resnet50.Projections) -> tf.Tensor:
+    return maps.fifth
+
+
+def _second_order(maps: resnet50.Maps, projections: resnet50.Projections) -> tf.Tensor:
+    return second_order(*(tf.tensordot(each, kernel, 1) for each, kernel in zip(maps, projections)))
+
+
+def _of_average(image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (resnet50.CHANNELS,)
+
+
+KINDS = {
+    "pooled": Kind(_average, _of_average),
+    "pooled-flip-average": Kind(_average, _of_average, is_mirrored=True),
+    "map": Kind(_last_map, resnet50.last_map_shape, dtype=np.float16),
+    "second-order": Kind(
+        _second_order, lambda _: (2 * resnet50.PROJECTED**2,), is_mirrored=True, dtype=np.float16, explained="fourth"
+    ),
+}
 
 
 def load(
@@ -43,7 +87,8 @@ def load(
 
     Args:
         kind: "pooled" (images, 2048) float32; "pooled-flip-average", the same averaged over each image and
-            its mirror image; or "map" (images, height / 32, width / 32, 2048) float16.
+            its mirror image; "map" (images, height / 32, width / 32, 2048) float16; or "second-order" (images, 131072)
+            float16, ``common.models.second_order.second_order`` averaged over each image and its mirror image.
         weights: ResNet50's, as ``common.transfer.weights.read_weights`` takes them.
         precision: a key of ``common.experiment.PRECISIONS``.
         data_options: the values of the data set's flags, such as the images' size.
@@ -66,7 +111,7 @@ def load(
 
     def extract():
         images.verify()
-        _extract(images, kind, feature_extractor(weights, precision), path, quiet)
+        _extract(images, KINDS[kind], feature_extractor(weights, precision), path, quiet)
 
     make_once(path, extract)
     try:
@@ -79,25 +124,33 @@ def load(
 
 
 @lru_cache(maxsize=1)
-def feature_extractor(weights: str, precision: str):
-    """``resnet50.frozen`` with the weights and the precision of a command, kept for its next kind of features."""
-    return resnet50.frozen(read_weights(weights), tf.bfloat16 if precision == "bfloat16" else tf.float32)
+def feature_extractor(weights: str, precision: str) -> resnet50.Frozen:
+    """``resnet50.Frozen`` with the weights and the precision of a command, kept for its next kind of features."""
+    return resnet50.Frozen(read_weights(weights), tf.bfloat16 if precision == "bfloat16" else tf.float32)
 
 
-def compute(network, kind: str, images: tf.Tensor) -> np.ndarray:
+def compute(network: resnet50.Frozen, kind: Kind, images: tf.Tensor) -> np.ndarray:
     """The features of a kind, as ``load`` keeps them, of images float32 (batch, height, width, 3) in 0..255."""
-    if kind == "map":
-        features = network(images)
-    else:
-        sides = (images, images[:, :, ::-1]) if kind == MIRRORED else (images,)
-        features = tf.add_n([tf.reduce_mean(network(side), [1, 2]) for side in sides]) / len(sides)
-    return features.numpy().astype(DTYPES[kind])
+    sides = (images, images[:, :, ::-1]) if kind.is_mirrored else (images,)
+    features = tf.add_n([kind.pool(network(side), network.projections) for side in sides]) / len(sides)
+    return features.numpy().astype(kind.dtype)
 
 
-def unpooled(network, kind: str, images: tf.Tensor) -> tf.Tensor:
-    """The map float32 (batch, height / 32, width / 32, 2048) whose mean over all places the pooled features are."""
+def explanation(
+    network: resnet50.Frozen, kind: Kind, head: keras.Model, images: tf.Tensor, classes: np.ndarray
+) -> np.ndarray:
+    """Where ResNet50 and a head on its features look: ``common.grad_cam.class_activation_map``, without mirror images.
+
+    Args:
+        images: float32 (batch, height, width, 3) in 0..255.
+        classes: int (batch,).
+    """
     maps = network(images)
-    return (maps + network(images[:, :, ::-1])[:, :, ::-1]) / 2 if kind == MIRRORED else maps
+
+    def logits(explained: tf.Tensor) -> tf.Tensor:
+        return head(kind.pool(maps._replace(**{kind.explained: explained}), network.projections), training=False)
+
+    return class_activation_map(logits, getattr(maps, kind.explained), classes)
 
 
 @dataclass(frozen=True)
@@ -152,12 +205,12 @@ class FeatureRows:
         return read
 
 
-def _extract(images: Images, kind: str, network, path: Path, quiet: bool) -> None:
+def _extract(images: Images, kind: Kind, network: resnet50.Frozen, path: Path, quiet: bool) -> None:
     """Appends a batch after the other to a hidden file, which takes its name once it is whole."""
     partial = path.with_name(f".{path.name}.partial")
-    row = resnet50.feature_shape(kind, images.shape[1:])
+    row = kind.shape(images.shape[1:])
     with open(partial, "a+b") as file:
-        done = _whole_batches(file, (len(images), *row), DTYPES[kind], evaluation_batch_size(images.shape[1:]))
+        done = _whole_batches(file, (len(images), *row), kind.dtype, evaluation_batch_size(images.shape[1:]))
         bar = keras.utils.Progbar(len(images), verbose=int(sys.stdout.isatty() and not quiet), unit_name="image")
         if not quiet:
             print(f"features of {len(images):,} images are computed, once", flush=True)

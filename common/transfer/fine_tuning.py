@@ -1,13 +1,15 @@
 """Fine-tuning: a pretrained backbone and its head, trained together in stages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
 from common.experiment import FineTuning, Stage
+from common.models import resnet50
+from common.models.heads import BACKBONE, PROJECTIONS
 from common.training.fit import Phase
 
-BACKBONE = "resnet50"  # the layer's name
 EVERY_LAYER = ("conv",)
 
 
@@ -25,6 +27,22 @@ def phases(learning: FineTuning) -> Sequence[Phase]:
 
 def _prepare(stage: Stage, learning: FineTuning):
     return lambda model: set_trainable(model, stage.trainable, learning.freeze_batch_norm)
+
+
+def set_pretrained(model: keras.Model, weights: dict[str, np.ndarray]) -> None:
+    """Gives the backbone its weights and, where the network projects its maps, ``resnet50.projections`` of them.
+
+    Args:
+        weights: as ``common.transfer.weights.read_weights`` gives them.
+    """
+    kernels = resnet50.projections(weights)
+    pretrained: Mapping[str, list[np.ndarray]] = {
+        BACKBONE: list(weights.values()),
+        **{name: [kernel[None, None]] for name, kernel in zip(PROJECTIONS, kernels)},
+    }
+    for layer in model.layers:
+        if layer.name in pretrained:
+            layer.set_weights(pretrained[layer.name])
 
 
 def set_trainable(model: keras.Model, trainable: tuple[str, ...], freeze_batch_norm: bool) -> None:

@@ -1,11 +1,9 @@
 """Linear classifiers of scikit-learn, as the weights of a network's last layer."""
 
-import time
 import warnings
+from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -16,9 +14,6 @@ from sklearn.svm import LinearSVC
 
 from common.errors import UserError
 from common.experiment import LinearClassifier
-from common.pipeline import TrainingBatches
-from common.reporting.metrics import evaluate
-from common.training.checkpoint import Training
 
 FOLDS = 3
 CLASSIFIERS = {
@@ -41,8 +36,8 @@ class _Scaler(StandardScaler):
 
 def fit_classifier(
     classifier: LinearClassifier, features: np.ndarray, labels: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Kernel float32 (features, classes), bias (classes,) and the C that cross-validation chose.
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Kernel float32 (features, classes), bias (classes,), and the C that cross-validation chose.
 
     Features are standardised; the returned weights take them as they are.
 
@@ -76,23 +71,4 @@ def fit_classifier(
         coefficients, intercept = (np.concatenate([-each, each]) / 2 for each in (coefficients, intercept))
     kernel = coefficients.T / scaler.scale_[:, None]
     bias = intercept - scaler.mean_ @ kernel
-    return kernel.astype(np.float32), bias.astype(np.float32), best.C
-
-
-def fit(
-    model: keras.Model, classifier: LinearClassifier, batches: TrainingBatches, validation: tf.data.Dataset
-) -> Training:
-    """Gives the last layer the weights that scikit-learn finds on the training images; a history of one epoch."""
-    start = time.perf_counter()
-    inputs = np.asarray(batches.images)
-    before_last = keras.Model(model.input, model.layers[-1].input)
-    kernel, bias, chosen = fit_classifier(
-        classifier, before_last.predict(inputs, verbose=0), batches.labels, batches.seed
-    )
-    model.layers[-1].set_weights([kernel, bias])
-    row = {"epoch": 1, "learning_rate": 0.0}
-    held_out = np.concatenate([y.numpy().argmax(axis=1) for _, y in validation])
-    for prefix, images, labels in (("", inputs, batches.labels), ("val_", validation, held_out)):
-        metrics, _ = evaluate(model.predict(images, verbose=0), labels)
-        row |= {f"{prefix}loss": metrics["test_loss"], f"{prefix}accuracy": metrics["test_accuracy"]}
-    return Training([row], [round(time.perf_counter() - start, 3)], {"C": chosen})
+    return kernel.astype(np.float32), bias.astype(np.float32), {"C": best.C}

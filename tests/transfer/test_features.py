@@ -14,6 +14,7 @@ from common.datasets import cub200, loading
 from common.datasets.image_data import DataFolder
 from common.errors import UserError
 from common.models import resnet50
+from common.models.second_order import second_order
 from common.transfer import features
 from common.transfer.weights import read_weights
 
@@ -30,10 +31,11 @@ def few_birds(drawn_birds):
     return cub200.read(drawn_birds, "synthetic", 64, "squash").select(tuple(range(6)))
 
 
-def plain_keras(weights, images):
+def plain_keras(weights, images, layer="conv5_block3_out"):
     stock = keras.applications.ResNet50(include_top=False, weights=None, input_shape=images.shape[1:])
     stock.set_weights(list(weights.values()))
-    return stock.predict(keras.applications.resnet.preprocess_input(images.copy()), verbose=0)
+    network = keras.Model(stock.input, stock.get_layer(layer).output)
+    return network.predict(keras.applications.resnet.preprocess_input(images.copy()), verbose=0)
 
 
 def test_features_are_those_of_plain_keras(few_birds, tmp_path):
@@ -50,6 +52,32 @@ def test_features_are_those_of_plain_keras(few_birds, tmp_path):
     assert np.abs(stored - maps).max() < 1e-3 * maps.max()  # half precision
 
 
+def test_second_order_features_are_the_mean_over_both_sides_of_those_of_plain_keras(few_birds, tmp_path):
+    weights = read_weights("none")
+    images = np.stack([few_birds.test_images.decode(p) for p in few_birds.test_images.absolute_paths()[:3]])
+    kernels = resnet50.projections(weights)
+    expected = 0
+    for side in (images, images[:, :, ::-1]):
+        maps = (plain_keras(weights, side, f"conv{stage}_out") for stage in ("4_block6", "5_block3"))
+        expected += np.asarray(second_order(*(tf.constant(each @ kernel) for each, kernel in zip(maps, kernels)))) / 2
+    stored = load(few_birds, "second-order", tmp_path).test_images
+    assert stored.values.dtype == np.float16 and stored.shape[1:] == expected.shape[1:]
+    assert np.abs(np.asarray(stored)[:3] - expected).max() < 2e-3 * np.abs(expected).max()
+
+
+def test_projections_keep_what_the_shortcut_reads_most_and_the_last_convolution_writes_most():
+    weights = read_weights("none")
+    for projection, block, transposed in zip(resnet50.projections(weights), ("1_0", "3_3"), (False, True)):
+        scale = weights[f"conv5_block{block}_bn/gamma"] / np.sqrt(weights[f"conv5_block{block}_bn/moving_variance"])
+        kernel = weights[f"conv5_block{block}_conv/kernel"][0, 0] * scale
+        kernel = kernel.T if transposed else kernel
+        assert projection.shape == (len(kernel), 256)
+        np.testing.assert_allclose(projection.T @ projection, np.eye(256), atol=1e-4)
+        strengths = np.linalg.norm(projection.T @ kernel, axis=1)
+        np.testing.assert_allclose(strengths, np.linalg.svd(kernel, compute_uv=False)[:256], rtol=1e-3)
+        assert (projection.max(axis=0) == np.abs(projection).max(axis=0)).all()  # one sign, whatever LAPACK's
+
+
 @pytest.mark.slow
 def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_data_dir, real_weights):
     data = loading.load(
@@ -62,10 +90,10 @@ def test_features_of_real_birds_with_real_weights_are_those_of_plain_keras(real_
     images = np.stack([data.train_images.decode(p) for p in data.train_images.absolute_paths()])
     weights = read_weights(real_weights)
     expected = plain_keras(weights, images)
-    found = resnet50.frozen(weights, tf.float32)(images).numpy()
+    found = resnet50.Frozen(weights, tf.float32)(images).fifth.numpy()
     assert expected.max() > 1
     assert np.abs(found - expected).max() < 1e-4 * expected.max()
-    rough = resnet50.frozen(weights, tf.bfloat16)(images).numpy()
+    rough = resnet50.Frozen(weights, tf.bfloat16)(images).fifth.numpy()
     assert np.abs(rough - expected).mean() < 0.03 * expected.mean()
 
 

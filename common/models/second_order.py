@@ -1,0 +1,49 @@
+"""Pooling by how channels vary together, not by their means alone: fine-grained classes differ in that."""
+
+import keras
+from keras import ops
+
+ITERATIONS = 5  # of Newton and Schulz, as Li et al. take
+TINY = 1e-12
+
+
+def covariance_pooling(maps):
+    """The square root of the channels' covariance over all places, scaled to the length of the identity matrix.
+
+    Of maps (batch, height, width, channels) of any floating-point type, tensors or those of a network that is being
+    built; float32 (batch, channels, channels), each matrix symmetric, with squares whose sum is ``channels``. An image
+    whose maps do not vary has zeros.
+
+    The square root is that of the matrix, found by iterations of Newton and Schulz. It evens out the covariance's
+    eigenvalues, of which a few would otherwise say everything.
+
+    Source: Li et al. 2018, "Towards Faster Training of Global Covariance Pooling Networks by Iterative Matrix Square
+    Root Normalization", arXiv:1712.01034; Lin and Maji 2017, "Improved Bilinear Pooling with CNNs", arXiv:1707.06772.
+    """
+    _, height, width, channels = maps.shape
+    x = ops.reshape(ops.cast(maps, "float32"), (-1, height * width, channels))
+    x = x - ops.mean(x, axis=1, keepdims=True)
+    x = x / ops.sqrt(ops.sum(ops.square(x), axis=(1, 2), keepdims=True) + TINY)  # so that the covariance has trace 1
+    root = product = ops.matmul(ops.transpose(x, (0, 2, 1)), x)
+    for iteration in range(ITERATIONS):
+        # Li et al. have Y ← Y·(3I - Z·Y)/2 and Z ← (3I - Z·Y)·Z/2. All are polynomials of the covariance, so Z is
+        # needed in the product Z·Y alone, which becomes Z·Y·((3I - Z·Y)/2)².
+        root = 1.5 * root - 0.5 * ops.matmul(root, product)
+        if iteration < ITERATIONS - 1:
+            square = ops.matmul(product, product)
+            product = 2.25 * product - 1.5 * square + 0.25 * ops.matmul(product, square)
+    length = ops.sqrt(ops.sum(ops.square(root), axis=(1, 2), keepdims=True) + TINY)
+    return root * (channels**0.5 / length)
+
+
+def second_order(fourth, fifth):
+    """ResNet50's second-order features float32 (batch, features) of its maps of stage 4 and of stage 5.
+
+    Each is pooled by ``covariance_pooling``. Stage 4 has four times the places, and weighs twice as much.
+
+    Args:
+        fourth: (batch, height / 16, width / 16, channels), as ``common.models.resnet50.projections`` makes them few.
+        fifth: (batch, height / 32, width / 32, channels), in the same way.
+    """
+    flat = [keras.layers.Flatten(dtype="float32")(covariance_pooling(maps)) for maps in (fourth, fifth)]
+    return ops.concatenate([flat[0], 0.5 * flat[1]], axis=1)
