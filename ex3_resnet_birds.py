@@ -23,9 +23,6 @@ from common.experiment import (
     Stage,
 )
 
-LAST_STAGES = ("conv4", "conv5")
-ALL_BUT_CONV1 = ("conv2", "conv3", *LAST_STAGES)
-
 LINEAR = Experiment(
     name="linear",
     description="one linear layer on the pooled features of frozen ResNet50",
@@ -90,14 +87,25 @@ FINETUNE_FROZEN_BN = FINETUNE.vary(
     schedule=Component("CosineDecay"),
     warmup=0.1,
     freeze_batch_norm=True,
-    stages=(Stage(10, ALL_BUT_CONV1),),
 )
 FINETUNE_STAGED = FINETUNE_FROZEN_BN.vary(
     "finetune-staged",
-    "the head first (logistic regression), then ResNet50's last two stages, then all but its first layer",
+    "the head first (logistic regression), then ResNet50's last two stages, then all of it",
     learning_rate=0.002,
     initial_head="logistic",
-    stages=(Stage(6, LAST_STAGES), Stage(10, ALL_BUT_CONV1, learning_rate_multiplier=0.25)),
+    stages=(Stage(6, ("conv4", "conv5")), Stage(10, ("conv",), learning_rate_multiplier=0.25)),
+)
+FINETUNE_SECOND_ORDER = FINETUNE_FROZEN_BN.vary(
+    "finetune-second-order",
+    "every layer of ResNet50 and the head of second-order, at a low rate; evaluated with the mirror image",
+    network="resnet50-second-order",
+    head_features="second-order",
+    initial_head="ridge",
+    accumulate=1,
+    learning_rate=0.0002,
+    epochs=4,
+    label_smoothing=0.1,
+    test_time_augmentation=True,
 )
 
 
@@ -131,6 +139,7 @@ EXERCISE = Exercise(
         FINETUNE,
         FINETUNE_FROZEN_BN,
         FINETUNE_STAGED,
+        FINETUNE_SECOND_ORDER,
     ),
     default=("finetune",),
     reported={

@@ -73,6 +73,18 @@ def test_the_report_s_fine_tuning_leaves_a_whole_run(quick, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_fine_tuning_of_second_order_features_leaves_a_whole_run_that_explains_itself(quick, drawn_birds, tmp_path):
+    flags = ("--variant", "finetune-second-order", "--epochs", 1, "--output", tmp_path)
+    assert_done(run_script(EX3, *quick, *flags))
+    run = tmp_path / RUNS / "finetune-second-order,classes=0-3,epochs=1,weights=none/seed-0"
+    config = assert_whole_run_of_the_birds(run)
+    assert "common/models/second_order.py" in config["code"]
+    photograph = sorted(drawn_birds.rglob("*.jpg"))[0]
+    assert_done(run_script("predict.py", run, photograph, "--explain", "--output", tmp_path / "why"))
+    assert len([*(tmp_path / "why").iterdir()]) == 1
+
+
+@pytest.mark.slow
 def test_a_staged_fine_tuning_killed_in_its_second_stage_ends_with_the_same_bytes(quick, tmp_path):
     command = (EX3, *quick, "--variant", "finetune-staged", "--epochs", 8, "--classes", "0-2")
     whole, killed = tmp_path / "whole", tmp_path / "killed"

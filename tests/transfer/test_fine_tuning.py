@@ -15,9 +15,9 @@ from common.models import resnet50
 from common.pipeline import Normalization, TrainingBatches, evaluation_batches
 from common.training.fit import compile_model, fit
 from common.transfer import features
-from common.transfer.fine_tuning import phases
+from common.transfer.fine_tuning import phases, set_pretrained
 from common.transfer.weights import read_weights
-from common.trial import build_network
+from common.trial import INITIAL_HEADS, build_network
 
 STAGED = ex3_resnet_birds.FINETUNE_STAGED.learning
 
@@ -65,6 +65,23 @@ def test_a_head_on_cached_features_learns_what_it_learns_end_to_end(few_birds, c
         assert np.abs(a - b).max() < 1e-3 * np.abs(a).max()
 
 
+@pytest.mark.parametrize("name", ["finetune-staged", "finetune-second-order"])
+def test_a_fine_tuning_begins_where_the_head_on_its_features_ended(few_birds, tmp_path, name):
+    """The first layer to learn sees the features of the frozen backbone, so its head's logits are the network's."""
+    experiment = ex3_resnet_birds.EXERCISE.experiment(name)
+    data = few_birds.select((0, 1, 2))
+    kind = experiment.features_on_disk
+    inputs = features.load(data, kind, tmp_path, weights="none", precision="float32", quiet=True, data_options={})
+    rows = np.asarray(inputs.test_images, np.float32)
+    kernel, bias, _ = INITIAL_HEADS[experiment.learning.initial_head](rows, data.test_labels, 0)
+    model = build_network(experiment, data.train_images.shape[1:], len(data.class_names))
+    set_pretrained(model, read_weights("none"))
+    model.layers[-1].set_weights([kernel, bias])
+    batches = evaluation_batches(data.test_images, data.test_labels, 3, Normalization.none())
+    expected = rows @ kernel + bias
+    np.testing.assert_allclose(model.predict(batches, verbose=0), expected, atol=0.01 * np.abs(expected).max())
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped files")
 def test_features_do_not_stay_in_memory_after_a_training(few_birds, cached, tmp_path):
     def fit():
@@ -108,7 +125,7 @@ def test_the_rate_warms_up_and_falls_to_zero_in_every_stage():
 
 def test_a_stage_trains_its_layers_and_never_a_frozen_batch_normalisation():
     model = build_network(ex3_resnet_birds.FINETUNE_STAGED, (32, 32, 3), 5)
-    for phase, first in zip(phases(STAGED), ("conv4_block1_1_conv", "conv2_block1_1_conv")):
+    for phase, first in zip(phases(STAGED), ("conv4_block1_1_conv", "conv1_conv")):
         compile_model(model, STAGED, phase, 1)
         trained = [layer for layer in model.get_layer("resnet50").layers if layer.trainable_variables]
         assert trained[0].name == first
