@@ -97,13 +97,13 @@ FINETUNE_STAGED = FINETUNE_FROZEN_BN.vary(
 )
 FINETUNE_SECOND_ORDER = FINETUNE_FROZEN_BN.vary(
     "finetune-second-order",
-    "every layer of ResNet50 and the head of second-order, at a low rate; evaluated with the mirror image",
+    "from the head of second-order on, every layer of ResNet50 trained for two epochs; mirror image included",
     network="resnet50-second-order",
     head_features="second-order",
     initial_head="ridge",
     accumulate=1,
-    learning_rate=0.0002,
-    epochs=4,
+    learning_rate=0.001,
+    epochs=2,
     label_smoothing=0.1,
     test_time_augmentation=True,
 )

@@ -165,9 +165,15 @@ class LinearClassifier:
 
 @dataclass(frozen=True)
 class RidgeClassifier:
-    """Ridge regression of the classes as the network's last layer, its penalty chosen by leaving one image out."""
+    """Ridge regression of the classes as the network's last layer, its penalty chosen by leaving one image out.
+
+    Attributes:
+        grid: the penalties to choose from, in units of the features' mean squared distance to their mean.
+        temperature: by which the outputs are multiplied to become logits; None: chosen in the same way.
+    """
 
     grid: tuple[float, ...]
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)

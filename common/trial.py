@@ -35,7 +35,9 @@ from common.transfer.weights import read_weights, warn_of_unusual_scales
 
 INITIAL_HEADS: dict[str, FitClassifier] = {  # what --initial-head begins with
     "logistic": partial(linear.fit_classifier, LinearClassifier("logistic", (3e-3, 1e-2, 3e-2))),
-    "ridge": partial(ridge.fit_classifier, RidgeClassifier((0.1, 0.3, 1.0))),
+    # It fits training images almost exactly. At the temperature that is right for others, training would begin by
+    # making their logits smaller, at the cost of all else: from 0.79 to 0.59 of the validation images in 16 steps.
+    "ridge": partial(ridge.fit_classifier, RidgeClassifier((0.1, 0.3, 1.0), temperature=10.0)),
 }
 
 

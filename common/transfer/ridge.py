@@ -19,12 +19,12 @@ def fit_classifier(
 
     The least squares solution for the one-hot labels with a penalty on the kernel. The outputs that each training image
     would get from the others are known without fitting anew: of them the penalty ``alpha`` has the highest accuracy,
-    and the ``temperature``, by which the outputs are multiplied to become logits, the lowest log loss.
+    and the ``temperature``, by which outputs are multiplied to become logits, the lowest log loss, unless it is given.
 
     The time grows with the cube of the number of images, the memory with its square.
 
     Args:
-        classifier: the penalties to choose from, in units of the features' mean squared distance to their mean.
+        classifier: what to choose from.
         features: float32 (images, features).
         labels: int (images,).
         seed: not needed, as no chance is in it.
@@ -54,7 +54,7 @@ def fit_classifier(
     def log_loss(temperature: float) -> float:
         return -log_softmax(temperature * outputs[alpha], axis=1)[np.arange(len(labels)), labels].mean()
 
-    temperature = float(minimize_scalar(log_loss, bounds=TEMPERATURES, method="bounded").x)
+    temperature = classifier.temperature or float(minimize_scalar(log_loss, bounds=TEMPERATURES, method="bounded").x)
     weights = images @ (targets / (variances + alpha * mean_squared_distance)[:, None])
     kernel = features.T @ weights.astype(np.float32)
     bias = frequencies - features.mean(axis=0, dtype=np.float64) @ kernel
