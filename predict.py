@@ -30,6 +30,8 @@ from ex3_resnet_birds import parse_weights
 if TYPE_CHECKING:
     from common.predictor import Predictor
 
+LONGEST_STEM = 200  # bytes of an image's name in that of its explanation; file systems take 255 in all
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints what the network says of each image; 0, or 2 after an error or if an image cannot be read.
@@ -196,11 +198,12 @@ def with_progress(paths: Sequence[Path]) -> Iterator[Path]:
 def print_table(results: Iterable[Result], explained: bool) -> None:
     """The file's name and, below it, a line for each class."""
     for result in results:
-        width = max(len(name) for name, _ in result.predictions)
-        lines = [f"  {name:{width}}  {probability:.4f}" for name, probability in result.predictions]
+        rows = [(cli.printable(name), probability) for name, probability in result.predictions]
+        width = max(len(name) for name, _ in rows)
+        lines = [str(result.path), *(f"  {name:{width}}  {probability:.4f}" for name, probability in rows)]
         if result.explanation:
             lines.append(f"  explanation: {result.explanation}")
-        print("\n".join([str(result.path), *lines]), flush=True)
+        print("\n".join(map(cli.printable, lines)), flush=True)
 
 
 def print_json(results: Iterable[Result], explained: bool) -> None:
@@ -229,7 +232,8 @@ def print_csv(results: Iterable[Result], explained: bool) -> None:
 def explanation_path(arguments: argparse.Namespace, path: Path) -> Path:
     """Where an explanation goes: one file for each run and image, however many images have one name."""
     what = f"{arguments.run.resolve()}\n{path.resolve()}"
-    return arguments.output / f"{path.stem}-{hashlib.sha256(os.fsencode(what)).hexdigest()[:8]}.png"
+    stem = os.fsencode(path.stem)[:LONGEST_STEM].decode(errors="ignore")
+    return arguments.output / f"{stem}-{hashlib.sha256(os.fsencode(what)).hexdigest()[:8]}.png"
 
 
 if __name__ == "__main__":

@@ -700,4 +700,9 @@ def one_line(error: Exception) -> str:
     text = " ".join(text.split())  # a file's name may hold a line break
     if len(text) > LONGEST_LINE:  # a file quoted in it may hold anything; what to do stands at the end
         text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)  # what a terminal would obey
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: other letters than printable ones are written as Python does."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

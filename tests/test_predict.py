@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -235,6 +236,21 @@ def test_the_table_names_the_five_most_probable_classes(capsys, finished, shapes
     assert len(lines) == 5 and all(re.fullmatch(r"  \w+ \w+ +[01]\.\d{4}", line) for line in lines)
     (picture,) = (tmp_path / "explanations").iterdir()
     assert last == f"  explanation: explanations/{picture.name}"
+
+
+def test_names_cannot_command_the_terminal(capsys):
+    result = predict.Result(Path("a\x1b[2J.png"), [("cat\x1b]0;dog\a", 0.5)], Path("why\x1b.png"))
+    predict.print_table([result], True)
+    text = capsys.readouterr().out
+    assert text.replace("\n", "").isprintable() and r"cat\x1b]0;dog\x07" in text
+
+
+def test_an_image_with_the_longest_name_is_explained_beside_others(capsys, finished, shapes, tmp_path):
+    long = tmp_path / ("å" * 125 + ".png")  # 254 bytes
+    shutil.copy(shapes[0], long)
+    code, out, err = said(capsys, finished[0], long, shapes[0], "--explain", "--output", tmp_path / "why")
+    assert (code, err) == (0, "")
+    assert len([*(tmp_path / "why").iterdir()]) == out.count("explanation") == 2
 
 
 @pytest.mark.parametrize("variant", ["linear", "convolutional", "svm", "second-order"])

@@ -34,9 +34,9 @@ def test_the_plan_has_every_experiment_and_is_what_the_scripts_take(tmp_path):
     result = run_script(REPORT, "--plan", "--seed", 0, 1, "--output", tmp_path)
     assert result.returncode == 0
     lines = result.stdout.splitlines()
-    assert len(lines) == len(set(lines)) == 2 * (2 + 8 + 8 + 11 + 2 * 5)  # the scripts' variants, and the ablations
+    assert len(lines) == len(set(lines)) == 2 * (2 + 8 + 10 + 11 + 2 * 5)  # the scripts' variants, and the ablations
     assert "--variant dropout --no-augment --seed 1" in result.stdout
-    assert result.stderr.startswith("78 runs, 0 finished, about ")
+    assert result.stderr.startswith("82 runs, 0 finished, about ")
     script, *flags = lines[-1].split()[1:]
     assert run_script(script, *flags, "--plan").stdout.splitlines() == ["\t".join(lines[-1].split())]
 

@@ -52,3 +52,12 @@ def test_penalty_and_temperature_are_chosen_by_leaving_each_image_out():
 
     best = min(np.linspace(1, 20, 1901), key=log_loss)
     assert chosen["temperature"] == pytest.approx(best, abs=0.05)
+
+
+def test_a_given_temperature_changes_how_sure_the_layer_is_and_nothing_else():
+    features, labels = drawn(30, 100)
+    kernel, bias, chosen = fit_classifier(RidgeClassifier((0.1, 1.0)), features, labels, seed=0)
+    other, other_bias, given = fit_classifier(RidgeClassifier((0.1, 1.0), temperature=3.0), features, labels, seed=0)
+    assert given == {"alpha": chosen["alpha"], "temperature": 3.0}
+    np.testing.assert_allclose(other * chosen["temperature"], kernel * 3, rtol=1e-3)
+    np.testing.assert_allclose(other_bias * chosen["temperature"], bias * 3, rtol=1e-3, atol=1e-5)
