@@ -19,7 +19,7 @@ import tensorflow as tf
 from common import environment, examples, trial
 from common.datasets.image_data import DataSet, ImageData
 from common.errors import UserError
-from common.experiment import Experiment
+from common.experiment import Experiment, FineTuning
 from common.files import write_json
 from common.models.layer_table import layer_table
 from common.models.layers import portable
@@ -30,7 +30,6 @@ from common.start import Continued, InitialWeights
 from common.training.checkpoint import Training, finished_epochs
 from common.training.fit import Diverged, is_exhausted
 from common.training.progress import read_progress
-from common.transfer import fine_tuning
 from common.transfer.weights import weights_sha256
 
 IN_A_TRACEBACK = re.compile(rf"{UserError.__name__}: (.+?)\nTraceback ", re.DOTALL)  # as TensorFlow puts an error
@@ -226,7 +225,7 @@ def _config(
 ) -> dict:
     """Everything that decides the result, in the types that JSON gives back."""
     experiment, data, weights = this.experiment, this.data, this.initial_weights
-    uses_backbone = experiment.features is not None or experiment.network == fine_tuning.BACKBONE
+    uses_backbone = experiment.features is not None or isinstance(experiment.learning, FineTuning)
     return {
         "script": script,
         "variant": experiment.name,

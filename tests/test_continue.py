@@ -61,6 +61,7 @@ def went_on(finished, tmp_path_factory):
     return output / "synthetic/ex2_improvements/early-stopping,classes=0-4,epochs=6,from=4,limit=40/seed-0", result
 
 
+@pytest.mark.slow
 def test_more_epochs_give_the_bytes_of_as_many_at_once_also_after_a_kill(went_on, tmp_path):
     folder, result = went_on
     assert "Epoch 1/6" not in result.stdout and "resumes after epoch 5" in result.stdout
@@ -70,6 +71,7 @@ def test_more_epochs_give_the_bytes_of_as_many_at_once_also_after_a_kill(went_on
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_says_from_where(went_on):
     folder, _ = went_on
     run = read_run(folder)

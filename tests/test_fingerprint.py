@@ -120,6 +120,7 @@ def test_what_a_module_imports_counts_and_packages_and_what_decides_nothing_do_n
     assert list(fingerprint(project, [], alone=["common.probe"])) == ["common/probe.py"]
 
 
+@pytest.mark.slow
 def test_a_result_is_shown_after_edits_that_change_nothing_and_refused_after_others(project, tmp_path):
     command = (EX1, *QUICK, "--variant", "adam", "--epochs", 1, "--quiet", "--output", tmp_path / "results")
     first = run_script(*command, root=project)

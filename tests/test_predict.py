@@ -119,6 +119,12 @@ def test_a_head_on_features_predicts_its_own_test_images(capsys, heads, birds, v
     assert_predicts_what_the_run_did(capsys, heads[variant], birds)
 
 
+def test_a_ridge_regression_says_what_it_chose(heads):
+    metrics, config = (read_json(heads["second-order"] / name) for name in ("metrics.json", "config.json"))
+    assert metrics["alpha"] in config["experiment"]["grid"] and metrics["temperature"] > 1
+    assert "common/transfer/ridge.py" in config["code"] and "common/transfer/linear.py" not in config["code"]
+
+
 EPOCH = ("--epochs", 1)
 SLOWLY = ("--learning-rate", 0.0001)  # at its own, a network of drawn weights says the same of every image
 FINE_TUNINGS = ("finetune", "finetune-frozen-bn", "finetune-staged", "finetune-second-order")

@@ -24,6 +24,7 @@ from numpy.lib.format import read_array
 from common import tensorflow_setup
 
 
+@pytest.mark.slow
 def test_settings_of_keras_and_tensorflow_from_outside_change_nothing(finished, tmp_path):
     """All at once: what each would do alone, it would do here, or the run would fail."""
     home = tmp_path / "home"

@@ -61,6 +61,7 @@ def test_the_fourth_stage_weighs_twice_as_much_and_the_places_have_no_order():
     np.testing.assert_allclose(turned, features, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_network_is_loaded_from_its_file_by_keras_alone(tmp_path):
     model = build("resnet50-second-order", (64, 64, 3), 4, {})
     portable(model).save(tmp_path / "model.keras")

@@ -65,7 +65,7 @@ def test_a_head_on_cached_features_learns_what_it_learns_end_to_end(few_birds, c
         assert np.abs(a - b).max() < 1e-3 * np.abs(a).max()
 
 
-@pytest.mark.parametrize("name", ["finetune-staged", "finetune-second-order"])
+@pytest.mark.parametrize("name", [pytest.param("finetune-staged", marks=pytest.mark.slow), "finetune-second-order"])
 def test_a_fine_tuning_begins_where_the_head_on_its_features_ended(few_birds, tmp_path, name):
     """The first layer to learn sees the features of the frozen backbone, so its head's logits are the network's."""
     experiment = ex3_resnet_birds.EXERCISE.experiment(name)
