@@ -158,6 +158,7 @@ def test_linear_classifiers_have_no_epochs_to_go_on_or_begin_with(flag):
         names(ex3_resnet_birds.EXERCISE, "--variant", "svm", flag, 5)
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_of_another(budgeted, tmp_path):
     """With steps too small to change a weight, it ends with them too."""
     source = read_run(budgeted)

@@ -37,6 +37,7 @@ def assert_whole_run_of_the_birds(folder):
     return config
 
 
+@pytest.mark.slow
 def test_heads_on_frozen_features_leave_whole_runs_that_are_not_done_again(quick, tmp_path):
     flags = ("--variant", "convolutional", "svm", "--validation-fraction", 0.2, "--output", tmp_path)
     result = run_script(EX3, *quick, *flags)

@@ -60,6 +60,7 @@ def resumed(tmp_path_factory):
     return output / FOUR_EPOCHS, result
 
 
+@pytest.mark.slow
 def test_exercise_1_trains_both_optimisers_and_compares_them(project, tmp_path):
     """The command without settings, as it is in the README; the copy of the project has few images and one epoch."""
     edit(
