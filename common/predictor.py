@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from common.datasets.image_files import ImageFiles
 from common.errors import UserError
-from common.grad_cam import grad_cam, has_maps
+from common.grad_cam import class_activation_map, grad_cam, has_maps
 from common.pipeline import Normalization
 from common.reporting import heat_map
 from common.reporting.run_folder import NETWORK_FILES, check_whole
@@ -74,7 +74,7 @@ class Predictor:
         """
         images, labels = self._read(path), np.array([label])
         if self._features:
-            heat = features.explanation(self._backbone, self._features, self._model, images, labels)
+            heat = self._heat_of_features(self._features, images, labels)
         else:
             heat = grad_cam(self._model, self._inputs(images), labels)
             assert heat is not None  # ``can_explain``
@@ -85,6 +85,15 @@ class Predictor:
         images = ImageFiles(path.parent, np.array([path.name]), self._size, self._resize)
         pixels = images.reader()(tf.range(1))
         return tf.round(pixels) if self._is_whole else pixels
+
+    def _heat_of_features(self, kind: features.Kind, images: tf.Tensor, labels: np.ndarray) -> np.ndarray:
+        """Where ResNet50 and the head on its features look in the images, without their mirror images."""
+        maps, projections = self._backbone(images), self._backbone.projections
+
+        def logits(explained: tf.Tensor) -> tf.Tensor:
+            return self._model(kind.pool(maps._replace(**{kind.explained: explained}), projections), training=False)
+
+        return class_activation_map(logits, getattr(maps, kind.explained), labels)
 
     def _inputs(self, images: tf.Tensor) -> tf.Tensor:
         """What the network takes of images float32 (batch, size, size, 3) in 0..255."""

@@ -6,6 +6,7 @@ from common.grad_cam import class_activation_map, grad_cam, has_maps
 from common.models import heads
 from common.models.build import build
 from common.models.layers import portable
+from common.models.second_order import covariance_pooling
 
 RANDOM = np.random.default_rng(0)
 
@@ -61,6 +62,19 @@ def test_a_head_that_takes_square_roots_has_a_map_though_channels_are_0():
     maps = RANDOM.random((1, 7, 7, 2048), np.float32) * (RANDOM.random(2048) < 0.5)
     found = class_activation_map(of_means(head), tf.constant(maps, tf.float32), np.array([1]))
     assert np.isfinite(found).all() and found.max() == 1 and np.ptp(found) > 0.01
+
+
+def test_a_pooling_that_ignores_the_mean_is_explained_by_the_places_that_vary():
+    """A covariance's gradient has the mean 0 over all places, of which Grad-CAM would draw the rounding."""
+    maps = np.full((1, 6, 6, 2), 0.5, np.float32)
+    maps[0, 1, 4] = 3.0  # the one place where both channels are large: their covariance
+
+    def logits(x):
+        return tf.reshape(covariance_pooling(x), (-1, 4))
+
+    (heat,) = class_activation_map(logits, tf.constant(maps + RANDOM.normal(0, 0.1, maps.shape), tf.float32), [1])
+    assert np.unravel_index(heat.argmax(), heat.shape) == (1, 4)
+    assert np.sort(heat.ravel())[-2] < 0.5
 
 
 def test_a_network_of_vectors_has_no_maps():

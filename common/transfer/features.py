@@ -18,7 +18,6 @@ from common.datasets.image_data import ImageData, Images
 from common.errors import UserError
 from common.files import make_once, rename
 from common.fingerprint import code_fingerprint
-from common.grad_cam import class_activation_map
 from common.models import resnet50
 from common.models.second_order import second_order
 from common.pipeline import PARALLEL_CALLS, evaluation_batch_size, without_autotune
@@ -34,7 +33,7 @@ class Kind:
         shape: of an image's features, by the image's.
         is_mirrored: features are averaged over each image and its mirror image.
         dtype: on disk.
-        explained: the maps in which ``explanation`` looks; those that say most.
+        explained: the maps in which an explanation looks; those that say most.
     """
 
     pool: Callable[[resnet50.Maps, resnet50.Projections], tf.Tensor]
@@ -134,23 +133,6 @@ def compute(network: resnet50.Frozen, kind: Kind, images: tf.Tensor) -> np.ndarr
     sides = (images, images[:, :, ::-1]) if kind.is_mirrored else (images,)
     features = tf.add_n([kind.pool(network(side), network.projections) for side in sides]) / len(sides)
     return features.numpy().astype(kind.dtype)
-
-
-def explanation(
-    network: resnet50.Frozen, kind: Kind, head: keras.Model, images: tf.Tensor, classes: np.ndarray
-) -> np.ndarray:
-    """Where ResNet50 and a head on its features look: ``common.grad_cam.class_activation_map``, without mirror images.
-
-    Args:
-        images: float32 (batch, height, width, 3) in 0..255.
-        classes: int (batch,).
-    """
-    maps = network(images)
-
-    def logits(explained: tf.Tensor) -> tf.Tensor:
-        return head(kind.pool(maps._replace(**{kind.explained: explained}), network.projections), training=False)
-
-    return class_activation_map(logits, getattr(maps, kind.explained), classes)
 
 
 @dataclass(frozen=True)
