@@ -31,6 +31,7 @@ LINEAR = Experiment(
     normalize=None,
     augment=None,
     augmentation=None,
+    cutmix=None,
     test_time_augmentation=None,
     power_normalization=False,
     learning=GradientDescent(epochs=100, patience=10),  # the report does not say how many; validation decides
@@ -82,7 +83,6 @@ FINETUNE_FROZEN_BN = FINETUNE.vary(
     "fine-tuning with batch normalisation frozen, augmentation, a rate that warms up and decays",
     augment=True,
     batch_size=32,
-    accumulate=2,
     learning_rate=0.005,
     schedule=Component("CosineDecay"),
     warmup=0.1,
@@ -101,7 +101,6 @@ FINETUNE_SECOND_ORDER = FINETUNE_FROZEN_BN.vary(
     network="resnet50-second-order",
     head_features="second-order",
     initial_head="ridge",
-    accumulate=1,
     learning_rate=0.001,
     epochs=2,
     label_smoothing=0.1,

@@ -94,41 +94,18 @@ def stock_epochs(arguments, network: str, precision: str):
 
 def convolution_epochs(arguments, network: str, precision: str):
     """A function that computes an epoch's convolutions, forward and both gradients, and nothing else."""
-    import keras
     import tensorflow as tf
+    from convolutions import training_step
 
     from common.trial import build_network
 
     experiment, data, (train, _) = prepare(arguments, network, precision)
     model = build_network(experiment, data.train_images.shape[1:], 25)
-    steps = math.ceil(len(train) / BATCH_SIZE)
-    dtype = tf.bfloat16 if precision == "bfloat16" else tf.float32
-    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
-
-    def random(*shape):
-        return tf.cast(tf.random.stateless_normal(shape, (0, 0)), dtype)
-
-    arrays = []
-    for layer in convolutions:
-        x, output = (random(BATCH_SIZE, *tensor.shape[1:]) for tensor in (layer.input, layer.output))
-        arrays.append((x, random(*layer.kernel.shape), output))
-
-    @tf.function
-    def step(arrays):
-        results = []
-        for number, (layer, (x, kernel, gradient)) in enumerate(zip(convolutions, arrays)):
-            options = {"strides": [1, *layer.strides, 1], "padding": layer.padding.upper()}
-            results.append(tf.nn.conv2d(x, kernel, **options))
-            for_kernel = {"input": x, "filter_sizes": kernel.shape, "out_backprop": gradient}
-            results.append(tf.raw_ops.Conv2DBackpropFilter(**for_kernel, **options))
-            if number:  # nothing asks for the gradient of the images
-                for_input = {"input_sizes": x.shape, "filter": kernel, "out_backprop": gradient}
-                results.append(tf.raw_ops.Conv2DBackpropInput(**for_input, **options))
-        return [result[0, 0, 0, 0] for result in results]  # so that none is left out
+    step = training_step(model, BATCH_SIZE, tf.bfloat16 if precision == "bfloat16" else tf.float32)
 
     def run_epoch(number: int):
-        for _ in range(steps):
-            step(arrays)[0].numpy()
+        for _ in range(math.ceil(len(train) / BATCH_SIZE)):
+            step()
 
     return run_epoch
 

@@ -1,4 +1,4 @@
-"""Random changes of training images, a whole batch at a time: the report's affine map, or a flip and a shift.
+"""Random changes of training images, a batch at a time: the report's affine map, a flip and a shift, CutMix.
 
 Of the affine map, flip, zoom, shift and rotation as ``keras.preprocessing.image.ImageDataGenerator`` meant them:
 https://www.tensorflow.org/api_docs/python/tf/keras/preprocessing/image/ImageDataGenerator.
@@ -12,15 +12,16 @@ ROTATION = math.radians(20)  # at most, to either side
 SHIFT = 0.1  # at most, as a fraction of the image's side
 ZOOM = (0.8, 1.2)  # each axis on its own; above 1 the image shrinks
 DRAWS = 6  # random numbers an image: rotation, two shifts, two zooms, flip
+CUTMIX_DRAWS = 4  # whether there is a box, its area, its centre's row and column
 FEW_PIXELS = 1 / 16  # at most, as a fraction of the image's side: 2 of 32 pixels
 
 
-def draw(images: int, seed: tf.Tensor | tuple[int, int]) -> tf.Tensor:
-    """Random numbers for as many images: float32 (images, 6) in [0, 1), the same for the same seed.
+def draw(images: int, seed: tf.Tensor | tuple[int, int], draws: int = DRAWS) -> tf.Tensor:
+    """Random numbers for as many images: float32 (images, draws) in [0, 1), the same for the same seed.
 
     ``seed`` is an integer tensor of shape (2,); the numbers come from a stateless generator.
     """
-    return tf.random.stateless_uniform([images, DRAWS], seed)
+    return tf.random.stateless_uniform([images, draws], seed)
 
 
 def affine_maps(numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -97,6 +98,39 @@ def shift(images: tf.Tensor, numbers: tf.Tensor, height: int, width: int) -> tf.
     first_column = tf.cast(shift_x * (2 * columns + 1), tf.int32)[:, None] + tf.range(width)
     images = tf.gather(images, first_row, axis=1, batch_dims=1)
     return tf.gather(images, first_column, axis=2, batch_dims=1)
+
+
+def cutmix(images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, share: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """A box of the batch's next image in each of a share of its images, and as much of its label as of its pixels.
+
+    The area of the box before it is cut at the image's edge is even in 0..1, and so is the place of its centre.
+
+    Args:
+        images: float32 (batch, height, width, channels), any value range.
+        labels: float32 (batch, classes), each row with the sum 1.
+        numbers: float32 (batch, 4) in [0, 1), as ``draw`` gives them.
+        share: of the images, in [0, 1].
+
+    Returns:
+        Images and labels, float32, the shapes of the arguments.
+
+    Source: Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+    arXiv:1905.04899, with α = 1.
+    """
+    chance, area, row, column = tf.unstack(numbers, axis=1)
+    side = tf.where(chance < share, tf.sqrt(area), 0.0)
+
+    def inside(pixels: int, centre: tf.Tensor) -> tf.Tensor:
+        centre, half = centre * pixels, side * pixels / 2
+        edges = [tf.round(tf.clip_by_value(edge, 0.0, pixels)) for edge in (centre - half, centre + half)]
+        places = tf.range(pixels, dtype=tf.float32)
+        return (places >= edges[0][:, None]) & (places < edges[1][:, None])
+
+    rows, columns = inside(images.shape[1], row), inside(images.shape[2], column)
+    box = rows[:, :, None, None] & columns[:, None, :, None]
+    of_other = tf.reduce_mean(tf.cast(box, tf.float32), [1, 2, 3])[:, None]
+    others, other_labels = (tf.roll(each, -1, axis=0) for each in (images, labels))
+    return tf.where(box, others, images), (1 - of_other) * labels + of_other * other_labels
 
 
 KINDS = {"affine": affine, "shift": shift}

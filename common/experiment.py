@@ -206,6 +206,13 @@ class Experiment:
         "a few pixels",
         choices=("affine", "shift"),
     )
+    cutmix: float | None = switch(
+        0.0,
+        "share of the training images that get a box of another one, and that share of its label (Yun et al. 2019)",
+        low=0,
+        high=1,
+        off=0.0,
+    )
     batch_normalization: str | None = switch(
         None,
         "where batch normalisation stands on every hidden layer",

@@ -100,6 +100,7 @@ class TrainingBatches:
         labels: int64 (images,).
         batch_size: images in the batch of one optimizer step.
         augment: a key of ``common.augmentation.KINDS``; None: images as they are.
+        cutmix: share of the images that get a box of another (``common.augmentation.cutmix``), in [0, 1).
         label_smoothing: share of each label that is spread over all classes, in [0, 1).
         accumulate: micro-batches that a batch comes in.
     """
@@ -111,6 +112,7 @@ class TrainingBatches:
     batch_size: int
     augment: str | None
     seed: int
+    cutmix: float = 0.0
     label_smoothing: float = 0.0
     accumulate: int = 1
 
@@ -133,20 +135,22 @@ class TrainingBatches:
             tf.range(count), seed=(self.seed, 2 * number)
         )
         numbers = augmentation.draw(count, seed=(self.seed, 2 * number + 1))
+        boxes = augmentation.draw(count, seed=(self.seed, -number - 1), draws=augmentation.CUTMIX_DRAWS)
 
         return without_autotune(
-            tf.data.Dataset.from_tensors((order, numbers))
+            tf.data.Dataset.from_tensors((order, numbers, boxes))
             .rebatch(tf.constant(self._sizes, tf.int64))
             .apply(tf.data.experimental.assert_cardinality(self.steps))
             .map(self._traced, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
             .prefetch(PREFETCHED)
         )
 
-    def _make_batch(self, chosen: tf.Tensor, numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _make_batch(self, chosen: tf.Tensor, numbers: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = self._read(chosen)
         if self.augment:
             images = augmentation.KINDS[self.augment](images, numbers, *self.images.shape[1:3])
-        return self.normalization.apply(images), tf.gather(self._labels, chosen)
+        images, labels = self.normalization.apply(images), tf.gather(self._labels, chosen)
+        return augmentation.cutmix(images, labels, boxes, self.cutmix) if self.cutmix else (images, labels)
 
 
 def micro_batch_sizes(images: int, batch_size: int, accumulate: int) -> list[int]:

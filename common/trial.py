@@ -151,6 +151,7 @@ def run_trial(trial: Trial, checkpoint: Path, verbose: int, watch: Callable[[Tra
         trial.normalization,
         batch_size=getattr(learning, "batch_size", len(trial.training)),
         augment=experiment.augmentation if experiment.augment else None,
+        cutmix=experiment.cutmix or 0.0,
         seed=trial.seed,
         label_smoothing=getattr(learning, "label_smoothing", 0.0),
         accumulate=getattr(learning, "accumulate", 1),

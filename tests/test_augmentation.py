@@ -125,6 +125,42 @@ def test_draws_stand_for_the_ranges_of_the_report():
     assert abs(mirrored.mean() - 0.5) < 0.02
 
 
+def test_cutmix_pastes_a_box_of_the_next_image_and_its_area_of_the_label():
+    images, labels = IMAGES[:6], np.eye(6, dtype=np.float32)
+    numbers = np.array(
+        [  # chance, area, centre's row and column
+            [0.1, 0.25, 0.5, 0.5],  # half of either side: rows and columns 8 to 23
+            [0.6, 0.25, 0.5, 0.5],  # not one of the share
+            [0.1, 0.25, 0.0, 0.5],  # cut at the upper edge
+            [0.1, 0.0, 0.5, 0.5],
+            [0.1, 0.999999, 0.5, 0.5],
+            [0.49, 0.0625, 0.75, 0.25],
+        ],
+        np.float32,
+    )
+    boxes = [(8, 24, 8, 24), (0, 0, 0, 0), (0, 8, 8, 24), (0, 0, 0, 0), (0, 32, 0, 32), (20, 28, 4, 12)]
+    mixed, mixed_labels = (each.numpy() for each in augmentation.cutmix(images, labels, numbers, 0.5))
+    for number, (top, bottom, left, right) in enumerate(boxes):
+        expected, other = images[number].copy(), (number + 1) % 6
+        expected[top:bottom, left:right] = images[other, top:bottom, left:right]
+        assert np.array_equal(mixed[number], expected)
+        area = (bottom - top) * (right - left) / 32**2
+        np.testing.assert_allclose(mixed_labels[number, [number, other]], [1 - area, area], atol=1e-6)
+    np.testing.assert_allclose(mixed_labels.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_cutmix_boxes_take_a_third_of_an_image_on_average_wherever_it_is_not_square():
+    numbers = augmentation.draw(4000, [1, 2], augmentation.CUTMIX_DRAWS)
+    labels = tf.one_hot(tf.range(4000) % 2, 2)
+    mixed, mixed_labels = augmentation.cutmix(
+        tf.reshape(labels[:, 0], (-1, 1, 1, 1)) * tf.ones((20, 40, 1)), labels, numbers, 0.9
+    )
+    np.testing.assert_allclose(tf.reduce_mean(mixed, [1, 2, 3]), mixed_labels[:, 0], atol=1e-6)
+    # Of a box of area a whose centre is anywhere, (√a - a / 4)² is in the image on average: 77/240 over all a.
+    of_other = tf.where(labels > 0, 1 - mixed_labels, 0.0)
+    np.testing.assert_allclose(tf.reduce_sum(of_other) / 4000, 0.9 * 77 / 240, atol=0.01)
+
+
 @pytest.mark.parametrize("kind", augmentation.KINDS)
 def test_middle_of_every_range_leaves_an_image_as_it_is(kind):
     numbers = np.full((len(IMAGES), augmentation.DRAWS), 0.5, np.float32)

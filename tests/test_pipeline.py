@@ -155,6 +155,23 @@ def test_training_images_are_augmented_and_evaluation_images_come_through_untouc
     assert np.array_equal(labels.argmax(axis=1), training.labels)
 
 
+def test_cutmix_changes_a_share_of_the_images_and_their_labels_with_them(synthetic_data):
+    training = batches(synthetic_data, augment="shift", cutmix=0.5)
+    images, labels = collect(training.epoch(3))
+    plain, plain_labels = collect(batches(synthetic_data, augment="shift").epoch(3))
+    changed = (images != plain).any(axis=(1, 2, 3))
+    assert 0.4 < changed.mean() < 0.6
+    assert np.array_equal(labels[~changed], plain_labels[~changed])
+    assert ((labels > 0).sum(axis=1) == 2)[changed].mean() > 0.9  # but for two images of one class
+    np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+    assert np.array_equal(images, collect(training.epoch(3))[0])
+    others = [
+        collect(batches(synthetic_data, augment="shift", cutmix=0.5, **change).epoch(4))[0]
+        for change in ({}, {"seed": 1})
+    ]
+    assert not any(np.array_equal(images, other) for other in others)
+
+
 def test_labels_are_smoothed_in_training_batches(synthetic_data):
     training = batches(synthetic_data, label_smoothing=0.1)
     _, labels = collect(training.epoch(0))
