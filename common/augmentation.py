@@ -100,7 +100,9 @@ def shift(images: tf.Tensor, numbers: tf.Tensor, height: int, width: int) -> tf.
     return tf.gather(images, first_column, axis=2, batch_dims=1)
 
 
-def cutmix(images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, share: float) -> tuple[tf.Tensor, tf.Tensor]:
+def cutmix(
+    images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, height: int, width: int, share: float
+) -> tuple[tf.Tensor, tf.Tensor]:
     """A box of the batch's next image in each of a share of its images, and as much of its label as of its pixels.
 
     The area of the box before it is cut at the image's edge is even in 0..1, and so is the place of its centre.
@@ -126,7 +128,7 @@ def cutmix(images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, share: floa
         places = tf.range(pixels, dtype=tf.float32)
         return (places >= edges[0][:, None]) & (places < edges[1][:, None])
 
-    rows, columns = inside(images.shape[1], row), inside(images.shape[2], column)
+    rows, columns = inside(height, row), inside(width, column)
     box = rows[:, :, None, None] & columns[:, None, :, None]
     of_other = tf.reduce_mean(tf.cast(box, tf.float32), [1, 2, 3])[:, None]
     others, other_labels = (tf.roll(each, -1, axis=0) for each in (images, labels))

@@ -139,7 +139,7 @@ def test_cutmix_pastes_a_box_of_the_next_image_and_its_area_of_the_label():
         np.float32,
     )
     boxes = [(8, 24, 8, 24), (0, 0, 0, 0), (0, 8, 8, 24), (0, 0, 0, 0), (0, 32, 0, 32), (20, 28, 4, 12)]
-    mixed, mixed_labels = (each.numpy() for each in augmentation.cutmix(images, labels, numbers, 0.5))
+    mixed, mixed_labels = (each.numpy() for each in augmentation.cutmix(images, labels, numbers, 32, 32, 0.5))
     for number, (top, bottom, left, right) in enumerate(boxes):
         expected, other = images[number].copy(), (number + 1) % 6
         expected[top:bottom, left:right] = images[other, top:bottom, left:right]
@@ -153,7 +153,7 @@ def test_cutmix_boxes_take_a_third_of_an_image_on_average_wherever_it_is_not_squ
     numbers = augmentation.draw(4000, [1, 2], augmentation.CUTMIX_DRAWS)
     labels = tf.one_hot(tf.range(4000) % 2, 2)
     mixed, mixed_labels = augmentation.cutmix(
-        tf.reshape(labels[:, 0], (-1, 1, 1, 1)) * tf.ones((20, 40, 1)), labels, numbers, 0.9
+        tf.reshape(labels[:, 0], (-1, 1, 1, 1)) * tf.ones((20, 40, 1)), labels, numbers, 20, 40, 0.9
     )
     np.testing.assert_allclose(tf.reduce_mean(mixed, [1, 2, 3]), mixed_labels[:, 0], atol=1e-6)
     # Of a box of area a whose centre is anywhere, (√a - a / 4)² is in the image on average: 77/240 over all a.

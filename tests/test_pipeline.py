@@ -155,10 +155,11 @@ def test_training_images_are_augmented_and_evaluation_images_come_through_untouc
     assert np.array_equal(labels.argmax(axis=1), training.labels)
 
 
-def test_cutmix_changes_a_share_of_the_images_and_their_labels_with_them(synthetic_data):
-    training = batches(synthetic_data, augment="shift", cutmix=0.5)
+@pytest.mark.parametrize("augment", [None, "affine", "shift"])
+def test_cutmix_changes_a_share_of_the_images_and_their_labels_with_them(synthetic_data, augment):
+    training = batches(synthetic_data, augment=augment, cutmix=0.5)
     images, labels = collect(training.epoch(3))
-    plain, plain_labels = collect(batches(synthetic_data, augment="shift").epoch(3))
+    plain, plain_labels = collect(batches(synthetic_data, augment=augment).epoch(3))
     changed = (images != plain).any(axis=(1, 2, 3))
     assert 0.4 < changed.mean() < 0.6
     assert np.array_equal(labels[~changed], plain_labels[~changed])
@@ -166,7 +167,7 @@ def test_cutmix_changes_a_share_of_the_images_and_their_labels_with_them(synthet
     np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
     assert np.array_equal(images, collect(training.epoch(3))[0])
     others = [
-        collect(batches(synthetic_data, augment="shift", cutmix=0.5, **change).epoch(4))[0]
+        collect(batches(synthetic_data, augment=augment, cutmix=0.5, **change).epoch(4))[0]
         for change in ({}, {"seed": 1})
     ]
     assert not any(np.array_equal(images, other) for other in others)
