@@ -147,11 +147,13 @@ class TrainingBatches:
 
     def _make_batch(self, chosen: tf.Tensor, numbers: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = self._read(chosen)
-        size = self.images.shape[1:3]
         if self.augment:
-            images = augmentation.KINDS[self.augment](images, numbers, *size)
+            images = augmentation.KINDS[self.augment](images, numbers, *self.images.shape[1:3])
         images, labels = self.normalization.apply(images), tf.gather(self._labels, chosen)
-        return augmentation.cutmix(images, labels, boxes, *size, self.cutmix) if self.cutmix else (images, labels)
+        if self.cutmix:
+            height, width = self.images.shape[1:3]
+            images, labels = augmentation.cutmix(images, labels, boxes, height, width, self.cutmix)
+        return images, labels
 
 
 def micro_batch_sizes(images: int, batch_size: int, accumulate: int) -> list[int]:

@@ -1,5 +1,7 @@
 """Layers that Keras has slower, test-time augmentation, and what most networks here repeat."""
 
+from collections.abc import Callable, Mapping
+
 import keras
 import tensorflow as tf
 
@@ -11,6 +13,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     reads and writes the activations fewer times. Arguments and weights are those of
     ``keras.layers.BatchNormalization``, which takes its place in saved files (``portable``).
 
+    Behind a ``FoldingConv2D`` that it is given to, it passes its inputs on as long as it does not learn.
+
     Shapes: (batch, features) or (batch, height, width, channels), float32, bfloat16 or float16; any other
     shape or axis, masks, ``synchronized`` and ``renorm`` go the way of Keras.
 
@@ -18,7 +22,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     https://www.tensorflow.org/api_docs/python/tf/raw_ops/FusedBatchNormV3.
     """
 
+    is_folded = False
+
     def call(self, inputs, training=None, mask=None):
+        if self.is_folded and not self.trainable:
+            return inputs
         rank = len(inputs.shape)
         special = self.synchronized or getattr(self, "renorm", False)  # renorm: newer versions of Keras
         if special or mask is not None or rank not in (2, 4) or self.axis not in (-1, rank - 1):
@@ -50,6 +58,38 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         statistic.assign(statistic * self.momentum + value * (1.0 - self.momentum))
 
 
+class FoldingConv2D(keras.layers.Conv2D):
+    """Keras's 2-D convolution, which computes the batch normalisation behind it, too, while that does not learn.
+
+    It is then a fixed scale and offset of each channel, which multiply the kernel and join the bias: convolution,
+    bias and the ReLU behind them become one kernel of oneDNN's, forward and backward, and the activations between
+    them are never stored. The kernel's gradient is what it would be otherwise. Arguments and weights are those of
+    ``keras.layers.Conv2D``, which takes its place in saved files (``portable``).
+
+    Shapes: images (batch, height, width, channels), neither dilated nor in groups, with bias.
+
+    Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2.
+    """
+
+    _behind: Callable[[], FusedBatchNormalization] | None = None
+
+    def fold(self, normalization: FusedBatchNormalization) -> None:
+        """Says which batch normalisation takes this layer's outputs, as the only one to do so."""
+        normalization.is_folded = True
+        self._behind = lambda: normalization  # not the layer itself, whose weights Keras would count as this one's
+
+    def add_weight(self, *arguments, **options):
+        return super().add_weight(*arguments, **{**options, "autocast": False})  # folded in float32
+
+    def call(self, inputs):
+        kernel, bias = tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)
+        if self._behind and not (behind := self._behind()).trainable:
+            scale = behind.gamma * tf.math.rsqrt(behind.moving_variance + behind.epsilon)
+            kernel, bias = kernel * scale, (bias - behind.moving_mean) * scale + behind.beta
+        kernel, bias = (tf.cast(each, self.compute_dtype) for each in (kernel, bias))
+        return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper()), bias)
+
+
 class WithTestTimeAugmentation(keras.Model):
     """A network of images whose output, outside of training, is the mean over each image and its mirror image.
 
@@ -70,12 +110,11 @@ def activate(x):
     return keras.layers.ReLU()(FusedBatchNormalization()(x))
 
 
-def with_normalization(model: keras.Model, kind: type[keras.layers.BatchNormalization]) -> keras.Model:
-    """The network, and its weights, with this kind of batch normalisation in place of any other."""
+def with_layers(model: keras.Model, kinds: Mapping[type, type]) -> keras.Model:
+    """The network, and its weights, with layers of other kinds in place of those of the kinds named first."""
 
     def replace(layer):
-        is_normalization = isinstance(layer, keras.layers.BatchNormalization)
-        return (kind if is_normalization else type(layer)).from_config(layer.get_config())
+        return kinds.get(type(layer), type(layer)).from_config(layer.get_config())
 
     plain = keras.Model(model.input, model.output, name=model.name)
     clone = keras.models.clone_model(plain, clone_function=replace, recursive=True)
@@ -85,7 +124,9 @@ def with_normalization(model: keras.Model, kind: type[keras.layers.BatchNormaliz
 
 def portable(model: keras.Model) -> keras.Model:
     """The network of Keras's own layers alone, to be saved and loaded anywhere: the same outputs but for rounding."""
-    clone = with_normalization(model, keras.layers.BatchNormalization)
+    clone = with_layers(
+        model, {FusedBatchNormalization: keras.layers.BatchNormalization, FoldingConv2D: keras.layers.Conv2D}
+    )
     if not isinstance(model, WithTestTimeAugmentation):
         return clone
     images = keras.Input(model.input.shape[1:])

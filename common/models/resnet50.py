@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.models.layers import FusedBatchNormalization, with_normalization
+from common.models.layers import FoldingConv2D, FusedBatchNormalization, with_layers
 
 CHANNELS = 2048  # of its output
 EPSILON = 1.001e-5  # of its batch normalisation
@@ -29,11 +29,15 @@ def build(image_shape: tuple[int, int, int]) -> keras.Model:
     """The network from preprocessed images to the map (batch, height / 32, width / 32, 2048), not yet trained.
 
     Layers and weights are those of ``keras.applications.ResNet50(include_top=False)``, with the fused
-    batch normalisation in place of Keras's.
+    batch normalisation in place of Keras's, folded into the convolution before it where it does not learn.
     """
-
     stock = keras.applications.ResNet50(include_top=False, weights=None, input_shape=image_shape, name="resnet50")
-    return with_normalization(stock, FusedBatchNormalization)
+    kinds = {keras.layers.BatchNormalization: FusedBatchNormalization, keras.layers.Conv2D: FoldingConv2D}
+    model = with_layers(stock, kinds)
+    for layer in model.layers:
+        if isinstance(layer, FoldingConv2D):
+            layer.fold(model.get_layer(layer.name.removesuffix("_conv") + "_bn"))
+    return model
 
 
 def last_map_shape(image_shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ def covariance_pooling(maps):
     whose maps do not vary has zeros.
 
     The square root is that of the matrix, found by iterations of Newton and Schulz. It evens out the covariance's
-    eigenvalues, of which a few would otherwise say everything.
+    eigenvalues, of which a few would otherwise say everything. The iterations run on the places' inner products where
+    places are fewer than channels: of X, a row a place, √(XᵀX) = Xᵀ·(XXᵀ)^(-1/2)·X.
 
     Source: Li et al. 2018, "Towards Faster Training of Global Covariance Pooling Networks by Iterative Matrix Square
     Root Normalization", arXiv:1712.01034; Lin and Maji 2017, "Improved Bilinear Pooling with CNNs", arXiv:1707.06772.
@@ -24,16 +25,30 @@ def covariance_pooling(maps):
     x = ops.reshape(ops.cast(maps, "float32"), (-1, height * width, channels))
     x = x - ops.mean(x, axis=1, keepdims=True)
     x = x / ops.sqrt(ops.sum(ops.square(x), axis=(1, 2), keepdims=True) + TINY)  # so that the covariance has trace 1
-    root = product = ops.matmul(ops.transpose(x, (0, 2, 1)), x)
+    transposed = ops.transpose(x, (0, 2, 1))
+    if height * width < channels:
+        root = ops.matmul(transposed, _newton_schulz(ops.matmul(x, transposed), x))
+    else:
+        covariance = ops.matmul(transposed, x)
+        root = _newton_schulz(covariance, covariance)
+    length = ops.sqrt(ops.sum(ops.square(root), axis=(1, 2), keepdims=True) + TINY)
+    return root * (channels**0.5 / length)
+
+
+def _newton_schulz(matrix, start):
+    """An approximation of matrix^(-1/2)·start, for symmetric matrices (batch, n, n) whose eigenvalues are in 0..1.
+
+    ``start`` is (batch, n, columns). A direction whose eigenvalue is 0 is multiplied by 1.5 in each iteration.
+    """
+    result, product = start, matrix
     for iteration in range(ITERATIONS):
-        # Li et al. have Y ← Y·(3I - Z·Y)/2 and Z ← (3I - Z·Y)·Z/2. All are polynomials of the covariance, so Z is
-        # needed in the product Z·Y alone, which becomes Z·Y·((3I - Z·Y)/2)².
-        root = 1.5 * root - 0.5 * ops.matmul(root, product)
+        # Li et al. have Y ← Y·(3I - Z·Y)/2 and Z ← (3I - Z·Y)·Z/2. All are polynomials of the matrix, so Z is needed
+        # in the product Z·Y, which becomes Z·Y·((3I - Z·Y)/2)², and in the result Z·start alone.
+        result = 1.5 * result - 0.5 * ops.matmul(product, result)
         if iteration < ITERATIONS - 1:
             square = ops.matmul(product, product)
             product = 2.25 * product - 1.5 * square + 0.25 * ops.matmul(product, square)
-    length = ops.sqrt(ops.sum(ops.square(root), axis=(1, 2), keepdims=True) + TINY)
-    return root * (channels**0.5 / length)
+    return result
 
 
 def second_order(fourth, fifth):

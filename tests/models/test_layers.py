@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.models.layers import FusedBatchNormalization, WithTestTimeAugmentation, portable
+from common.models.layers import FoldingConv2D, FusedBatchNormalization, WithTestTimeAugmentation, portable
 
 # bfloat16 has 8 bits of mantissa; the statistics are float32 in both.
 TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 4e-2}
@@ -68,6 +68,52 @@ def test_a_frozen_layer_keeps_its_statistics_and_normalizes_with_them():
     x = inputs((16, 5, 5, 8))
     np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=1e-4)
     assert all(np.array_equal(a, b) for a, b in zip(before, ours.get_weights()))
+
+
+def convolution_and_normalization(folds, policy="float32", **options):
+    """A convolution and the normalisation behind it, which does not learn; their weights are not trivial."""
+    convolution = (FoldingConv2D if folds else keras.layers.Conv2D)(7, 3, dtype=policy, name="convolution", **options)
+    normalization = FusedBatchNormalization(dtype=policy, trainable=False, name="normalization")
+    if folds:
+        convolution.fold(normalization)
+    images = keras.Input((9, 8, 5))
+    model = keras.Model(images, normalization(convolution(images)))
+    random = np.random.default_rng(1)
+    model.set_weights(
+        [random.uniform(-0.5, 1.5, w.shape) for w in model.get_weights()[:-1]] + [random.uniform(0.01, 2, 7)]
+    )
+    return model
+
+
+@pytest.mark.parametrize("policy", TOLERANCE)
+@pytest.mark.parametrize("options", [{"padding": "same"}, {"padding": "valid", "strides": 2}])
+def test_a_folded_normalization_changes_neither_outputs_nor_gradients(policy, options):
+    ours, theirs = (convolution_and_normalization(folds, policy, **options) for folds in (True, False))
+    x = np.random.default_rng(0).normal(0, 1, (4, 9, 8, 5)).astype(np.float32)
+    assert [w.path for w in ours.weights] == [w.path for w in theirs.weights] and len(ours.trainable_weights) == 2
+    for expected, got in zip(outputs_and_gradients(theirs, x, True), outputs_and_gradients(ours, x, True)):
+        np.testing.assert_allclose(got, expected, atol=TOLERANCE[policy] * float(np.abs(expected).max()))
+
+
+def test_a_normalization_that_learns_is_not_folded():
+    ours, theirs = (convolution_and_normalization(folds) for folds in (True, False))
+    x = np.random.default_rng(0).normal(0, 1, (4, 9, 8, 5)).astype(np.float32)
+    for model in (ours, theirs):
+        model.layers[2].trainable = True
+    for training in (True, False):
+        for expected, got in zip(outputs_and_gradients(theirs, x, training), outputs_and_gradients(ours, x, training)):
+            np.testing.assert_allclose(got, expected, atol=1e-5 * float(np.abs(expected).max()) + 1e-6)
+    for expected, got in zip(theirs.get_weights(), ours.get_weights()):
+        np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_a_folded_network_is_saved_as_layers_of_keras(tmp_path):
+    model = convolution_and_normalization(True)
+    portable(model).save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [type(layer) for layer in loaded.layers[1:3]] == [keras.layers.Conv2D, keras.layers.BatchNormalization]
+    x = np.random.default_rng(0).normal(0, 1, (4, 9, 8, 5)).astype(np.float32)
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-5)
 
 
 def network(policy, kind=keras.Model):
