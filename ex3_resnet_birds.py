@@ -83,7 +83,7 @@ FINETUNE_FROZEN_BN = FINETUNE.vary(
     "fine-tuning with batch normalisation frozen, augmentation, a rate that warms up and decays",
     augment=True,
     batch_size=32,
-    learning_rate=0.005,
+    epochs=6,
     schedule=Component("CosineDecay"),
     warmup=0.1,
     freeze_batch_norm=True,
@@ -93,7 +93,7 @@ FINETUNE_STAGED = FINETUNE_FROZEN_BN.vary(
     "the head first (logistic regression), then ResNet50's last two stages, then all of it",
     learning_rate=0.002,
     initial_head="logistic",
-    stages=(Stage(6, ("conv4", "conv5")), Stage(10, ("conv",), learning_rate_multiplier=0.25)),
+    stages=(Stage(4, ("conv4", "conv5")), Stage(6, ("conv",), learning_rate_multiplier=0.25)),
 )
 FINETUNE_SECOND_ORDER = FINETUNE_FROZEN_BN.vary(
     "finetune-second-order",

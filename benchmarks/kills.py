@@ -25,10 +25,11 @@ from common.environment import processor
 
 SMALL = ["--classes", "0-4"]
 GRID = ["--dropout", "0.1", "0.2", "--seed", "0", "1"]
+FINE_TUNED = ["finetune-staged", "finetune-second-order"]
 KINDS = {
     "training": ["ex1_basenet.py", "--variant", "adam", *SMALL, "--epochs", "6"],
-    "extraction": ["ex3_resnet_birds.py", "--variant", "logistic", *SMALL, "--image-size", "128"],
-    "fine-tuning": ["ex3_resnet_birds.py", "--variant", "finetune-staged", *SMALL, "--image-size", "64"],
+    "extraction": ["ex3_resnet_birds.py", "--variant", "logistic", "second-order", *SMALL, "--image-size", "96"],
+    "fine-tuning": ["ex3_resnet_birds.py", "--variant", *FINE_TUNED, *SMALL, "--image-size", "64"],
     "sweep": ["ex2_improvements.py", "--variant", "dropout", *SMALL, "--epochs", "2", "--jobs", "2", *GRID],
     "report": ["reproduce_report.py", "--exercises", "1", "2", *SMALL, "--quick", "--seed", "0"],
 }
