@@ -83,6 +83,7 @@ FINETUNE_FROZEN_BN = FINETUNE.vary(
     "fine-tuning with batch normalisation frozen, augmentation, a rate that warms up and decays",
     augment=True,
     batch_size=32,
+    learning_rate=0.001,
     epochs=6,
     schedule=Component("CosineDecay"),
     warmup=0.1,
