@@ -122,6 +122,16 @@ def _check_counts(layout: Layout, labels: Mapping[str, np.ndarray], classes: tup
                 )
 
 
+def _check_output(output: Path, layout: Layout) -> None:
+    for name in (name for names in layout.parts.values() for name in names):
+        place = layout.folder / name
+        if output.resolve().is_relative_to(place.resolve()):
+            raise UserError(
+                f"--output {output} is among the classes in {place}, and the next command would take it for one; "
+                "choose a folder elsewhere with --output"
+            )
+
+
 def _folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted; without hidden ones."""
     with os.scandir(folder) as entries:
@@ -161,7 +171,9 @@ def _checked(folder: Path, name: str) -> str:
 
 def _data_set(image_size: int, in_memory: bool) -> DataSet:
     def load(folder: DataFolder, classes: tuple[int, ...], options: Mapping[str, Any]) -> ImageData:
-        if joined := find(folder.path).parts["train"][1:]:
+        layout = find(folder.path)
+        _check_output(folder.spare.parent, layout)
+        if joined := layout.parts["train"][1:]:
             print(f"images in {joined[0]}/ join those of train/; --validation-fraction holds some out", flush=True)
         return read(folder.path, classes, options["image_size"], options["resize"], in_memory)
 

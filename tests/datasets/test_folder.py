@@ -164,6 +164,14 @@ def test_folders_that_are_none_of_the_layouts_are_refused_with_those_that_are(tm
     refused(split_folder, f"has test/ without train/.*{LAYOUTS}")
 
 
+def test_runs_may_not_go_among_the_classes_where_the_next_command_would_take_them_for_one(flat, split_folder):
+    for folder, output in ((flat, flat / "results"), (split_folder, split_folder / "train" / "a" / "b")):
+        with pytest.raises(UserError, match=r"--output .* is among the classes in .*choose a folder elsewhere"):
+            loading.load(SMALL_FOLDER, DataFolder(folder, output / "data"), (0, 1, 2), None, OPTIONS)
+    beside = DataFolder(split_folder, split_folder / "results" / "data")
+    assert loading.load(SMALL_FOLDER, beside, (0, 1, 2), None, OPTIONS).class_names == NAMES
+
+
 def test_classes_that_differ_between_the_parts_are_refused(split_folder):
     (split_folder / "test" / NAMES[1]).rename(split_folder / "test" / "Birnen")
     refused(split_folder, r"test has a class Birnen that train/ has not; .*the same class folders")
