@@ -92,7 +92,7 @@ FINETUNE_FROZEN_BN = FINETUNE.vary(
 )
 FINETUNE_STAGED = FINETUNE_FROZEN_BN.vary(
     "finetune-staged",
-    "the same in two stages: ResNet50's last two stages at twice the rate, then all of it at half the rate",
+    "the same in two parts: first ResNet50's last two stages, at twice the rate; then all of it, at half the rate",
     learning_rate=0.002,
     stages=(Stage(2, ("conv4", "conv5")), Stage(4, ("conv",), learning_rate_multiplier=0.25)),
 )

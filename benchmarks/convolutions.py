@@ -5,9 +5,11 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from common.models.layers import flat_layers
+
 
 def training_step(model: keras.Model, batch_size: int, dtype: tf.DType) -> Callable[[], object]:
-    """A function that computes a step's convolutions, forward and both gradients, on random numbers.
+    """A function that computes a step's convolutions on random numbers, forward and both gradients, to the end.
 
     As many are computed beside each other as TensorFlow likes: a lower bound of the step's time.
 
@@ -19,7 +21,7 @@ def training_step(model: keras.Model, batch_size: int, dtype: tf.DType) -> Calla
     def random(*shape):
         return tf.cast(tf.random.stateless_normal(shape, (0, 0)), dtype)
 
-    inner = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Conv2D)]
+    inner = [layer for layer in flat_layers(model) if isinstance(layer, keras.layers.Conv2D)]
     arrays = []
     for layer in inner:
         x, output = (random(batch_size, *tensor.shape[1:]) for tensor in (layer.input, layer.output))

@@ -63,7 +63,7 @@ def measure(arguments, variant: str, precision: str) -> dict[str, list[float]]:
     model = build_network(experiment, data.train_images.shape[1:], len(data.class_names))
     compile_model(model, learning, fine_tuning.phases(learning)[-1], arguments.steps, steps_per_execution=1)
     micro_batch = learning.batch_size // learning.accumulate
-    step = training_step(model, micro_batch, tf.bfloat16 if precision == "bfloat16" else tf.float32)
+    step = training_step(model, micro_batch, tf.as_dtype(keras.config.dtype_policy().compute_dtype))
     ways = {
         "suite": lambda number: model.fit(batches.epoch(number), shuffle=False, verbose=0),
         "convolutions": lambda number: [step() for _ in range(batches.steps)],

@@ -94,6 +94,7 @@ def stock_epochs(arguments, network: str, precision: str):
 
 def convolution_epochs(arguments, network: str, precision: str):
     """A function that computes an epoch's convolutions, forward and both gradients, and nothing else."""
+    import keras
     import tensorflow as tf
     from convolutions import training_step
 
@@ -101,7 +102,7 @@ def convolution_epochs(arguments, network: str, precision: str):
 
     experiment, data, (train, _) = prepare(arguments, network, precision)
     model = build_network(experiment, data.train_images.shape[1:], 25)
-    step = training_step(model, BATCH_SIZE, tf.bfloat16 if precision == "bfloat16" else tf.float32)
+    step = training_step(model, BATCH_SIZE, tf.as_dtype(keras.config.dtype_policy().compute_dtype))
 
     def run_epoch(number: int):
         for _ in range(math.ceil(len(train) / BATCH_SIZE)):

@@ -103,15 +103,15 @@ def shift(images: tf.Tensor, numbers: tf.Tensor, height: int, width: int) -> tf.
 def cutmix(
     images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, height: int, width: int, share: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A box of the batch's next image in each of a share of its images, and as much of its label as of its pixels.
+    """A box of the next image in each of a share of the images, and as much of its label as of its pixels.
 
     The area of the box before it is cut at the image's edge is even in 0..1, and so is the place of its centre.
 
     Args:
-        images: float32 (batch, height, width, channels), any value range.
+        images: float32 (batch, height, width, channels), any value range, of a micro-batch; the first follows the last.
         labels: float32 (batch, classes), each row with the sum 1.
         numbers: float32 (batch, 4) in [0, 1), as ``draw`` gives them.
-        share: of the images, in [0, 1].
+        share: of the images, in [0, 1).
 
     Returns:
         Images and labels, float32, the shapes of the arguments.

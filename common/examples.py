@@ -1,12 +1,11 @@
 """A few test images, and what a network makes of them, for those who want to see more than a number."""
 
-from collections.abc import Iterator
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from common.grad_cam import grad_cam
+from common.models.layers import flat_layers
 from common.pipeline import Normalization
 
 SHOWN = 12  # of each kind
@@ -81,16 +80,7 @@ def collect(
         inputs = normalization.apply(tf.gather(pixels, places))
         heat = grad_cam(model, inputs, found["predicted"][places])
         found |= {} if heat is None else {"heat_map_of": chosen, "heat_map": heat}
-        kernels = [layer.kernel for layer in _layers(model) if isinstance(layer, keras.layers.Conv2D)]
+        kernels = [layer.kernel for layer in flat_layers(model) if isinstance(layer, keras.layers.Conv2D)]
         if kernels and kernels[0].shape[2] == 3:
             found["filters"] = np.asarray(kernels[0], np.float32)
     return found
-
-
-def _layers(model: keras.Model) -> Iterator[keras.Layer]:
-    """The layers, those of a network in the network in its place."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
-        else:
-            yield layer

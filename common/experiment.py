@@ -82,8 +82,8 @@ class GradientDescent:
     batch_size: int = switch(64, "images in a training batch", low=1)
     accumulate: int = switch(
         1,
-        "gradient accumulation: micro-batches a batch is computed in, to save memory; batch normalisation sees "
-        "a micro-batch",
+        "gradient accumulation: micro-batches a batch is computed in, to save memory; batch normalisation and CutMix "
+        "see a micro-batch",
         low=1,
         off=1,
     )
@@ -208,7 +208,8 @@ class Experiment:
     )
     cutmix: float | None = switch(
         0.0,
-        "share of the training images that get a box of another one, and that share of its label (Yun et al. 2019)",
+        "share of the training images in which a box comes from another one of the micro-batch; the label follows by "
+        "area (Yun et al. 2019)",
         low=0,
         high=1,
         off=0.0,
@@ -241,10 +242,14 @@ class Experiment:
     def __post_init__(self):
         batch, parts = (getattr(self.learning, name, 1) for name in ("batch_size", "accumulate"))
         normalizes = self.batch_normalization != "none" and not getattr(self.learning, "freeze_batch_norm", False)
-        if normalizes and parts > 1 and batch < 2 * parts:
+        if batch < 2 * parts and (self.cutmix or (normalizes and parts > 1)):
+            why = (
+                "CutMix takes its boxes from another" if self.cutmix else "batch normalisation learns nothing from one"
+            )
+            way = f"--accumulate {batch // 2} at most" if batch > 3 else "--accumulate 1"
             raise UserError(
-                f"--batch-size {batch} in {parts} micro-batches leaves some of one image, and batch normalisation "
-                f"learns nothing from one: " + (f"--accumulate {batch // 2} at most" if batch > 3 else "--accumulate 1")
+                f"--batch-size {batch} in {parts} micro-batches leaves some of one image, and {why}: "
+                + (way if batch > 1 else "--batch-size 2 at least")
             )
 
     def vary(self, name: str, description: str, **changes) -> "Experiment":

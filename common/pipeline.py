@@ -93,7 +93,7 @@ class TrainingBatches:
 
     Order and augmentation depend on (seed, epoch) and on nothing else: each epoch draws all its
     random numbers at once from a stateless generator, so it can begin anywhere and batches may be
-    made in parallel.
+    made in parallel. CutMix also depends on the micro-batches, in which an image finds its other.
 
     Attributes:
         images: as ``common.datasets.image_data.Images``.

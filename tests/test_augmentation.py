@@ -149,7 +149,7 @@ def test_cutmix_pastes_a_box_of_the_next_image_and_its_area_of_the_label():
     np.testing.assert_allclose(mixed_labels.sum(axis=1), 1, rtol=1e-6)
 
 
-def test_cutmix_boxes_take_a_third_of_an_image_on_average_wherever_it_is_not_square():
+def test_cutmix_boxes_take_a_third_of_an_image_on_average_also_where_it_is_not_square():
     numbers = augmentation.draw(4000, [1, 2], augmentation.CUTMIX_DRAWS)
     labels = tf.one_hot(tf.range(4000) % 2, 2)
     mixed, mixed_labels = augmentation.cutmix(

@@ -304,6 +304,11 @@ CASES = {
     "an optimizer's setting that is a word": flags("--optimizer adam+clipnorm=abc", "of numbers, yes and no"),
     "a schedule's setting that is no number": flags("--schedule CosineDecay+alpha=nan", "of numbers, yes and no"),
     "normalisation between": flags("--batch-normalization between", "'between' is not one of before-relu"),
+    "CutMix of one image": flags("--cutmix 0.5 --batch-size 1", "CutMix takes its boxes from another: --batch-size 2"),
+    "CutMix in micro-batches of one image": flags(
+        "--variant finetune-frozen-bn --cutmix 0.5 --batch-size 8 --accumulate 8", "--accumulate 4 at most", script=EX3
+    ),
+    "CutMix of features": flags("--variant linear --cutmix 0.5", "nothing that --cutmix could change", script=EX3),
     "more micro-batches than images": flags("--accumulate 65", "--batch-size is 64"),
     "micro-batches of one image": flags(
         "--variant finetune --batch-size 67 --accumulate 67", "of one image", "--accumulate 33 at most", script=EX3

@@ -155,6 +155,19 @@ def test_training_images_are_augmented_and_evaluation_images_come_through_untouc
     assert np.array_equal(labels.argmax(axis=1), training.labels)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_boxes_are_draws_of_their_own_and_come_from_the_micro_batch(synthetic_data, accumulate):
+    training = batches(synthetic_data, cutmix=0.9, seed=5, batch_size=60, accumulate=accumulate)
+    plain = batches(synthetic_data, seed=5, batch_size=60, accumulate=accumulate)
+    numbers = augmentation.draw(250, (5, -4), 4).numpy()
+    assert [len(y) for _, y in plain.epoch(3)] == ([60] * 4 + [10] if accumulate == 1 else [30] * 8 + [5] * 2)
+    first = 0
+    for (images, labels), found in zip(plain.epoch(3), training.epoch(3)):
+        expected = augmentation.cutmix(images, labels, numbers[first : first + len(labels)], 32, 32, 0.9)
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected))
+        first += len(labels)
+
+
 @pytest.mark.parametrize("augment", [None, "affine", "shift"])
 def test_cutmix_changes_a_share_of_the_images_and_their_labels_with_them(synthetic_data, augment):
     training = batches(synthetic_data, augment=augment, cutmix=0.5)

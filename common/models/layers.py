@@ -1,6 +1,6 @@
 """Layers that Keras has slower, test-time augmentation, and what most networks here repeat."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import keras
 import tensorflow as tf
@@ -13,7 +13,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     reads and writes the activations fewer times. Arguments and weights are those of
     ``keras.layers.BatchNormalization``, which takes its place in saved files (``portable``).
 
-    Behind a ``FoldingConv2D`` that it is given to, it passes its inputs on as long as it does not learn.
+    After a ``FoldingConv2D`` whose ``fold`` was given this layer, it returns its inputs unchanged while it does not
+    learn.
 
     Shapes: (batch, features) or (batch, height, width, channels), float32, bfloat16 or float16; any other
     shape or axis, masks, ``synchronized`` and ``renorm`` go the way of Keras.
@@ -63,10 +64,11 @@ class FoldingConv2D(keras.layers.Conv2D):
 
     It is then a fixed scale and offset of each channel, which multiply the kernel and join the bias: convolution,
     bias and the ReLU behind them become one kernel of oneDNN's, forward and backward, and the activations between
-    them are never stored. The kernel's gradient is what it would be otherwise. Arguments and weights are those of
-    ``keras.layers.Conv2D``, which takes its place in saved files (``portable``).
+    them are never stored. The kernel's gradient is what it would be otherwise. Weights are those of
+    ``keras.layers.Conv2D``, which takes its place in saved files (``portable``), and arguments are, too, but for
+    ``activation``, ``dilation_rate``, ``groups`` and ``use_bias``, which stay at their defaults.
 
-    Shapes: images (batch, height, width, channels), neither dilated nor in groups, with bias.
+    Shapes: images (batch, height, width, channels), float32, bfloat16 or float16.
 
     Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2.
     """
@@ -74,7 +76,14 @@ class FoldingConv2D(keras.layers.Conv2D):
     _behind: Callable[[], FusedBatchNormalization] | None = None
 
     def fold(self, normalization: FusedBatchNormalization) -> None:
-        """Says which batch normalisation takes this layer's outputs, as the only one to do so."""
+        """Says which batch normalisation takes this layer's outputs; no other layer may take them.
+
+        Raises:
+            ValueError: arguments of either layer that are not at their defaults and would be left out.
+        """
+        is_plain = self.activation is keras.activations.linear and self.dilation_rate == (1, 1) and self.groups == 1
+        if not (is_plain and self.use_bias and normalization.scale and normalization.center):
+            raise ValueError(f"{self.name} and {normalization.name} are not of the kind that can be folded")
         normalization.is_folded = True
         self._behind = lambda: normalization  # not the layer itself, whose weights Keras would count as this one's
 
@@ -105,13 +114,25 @@ class WithTestTimeAugmentation(keras.Model):
         return (outputs + super().call(inputs[:, :, ::-1], training=training, mask=mask)) / 2
 
 
+def flat_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """The layers in their order, those of a network in the network in its place."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from flat_layers(layer)
+        else:
+            yield layer
+
+
 def activate(x):
     """Batch normalisation, then ReLU; the shape stays."""
     return keras.layers.ReLU()(FusedBatchNormalization()(x))
 
 
 def with_layers(model: keras.Model, kinds: Mapping[type, type]) -> keras.Model:
-    """The network, and its weights, with layers of other kinds in place of those of the kinds named first."""
+    """The network and its weights, with each layer whose class is a key of ``kinds`` made one of the class it maps to.
+
+    Subclasses of a key stay as they are.
+    """
 
     def replace(layer):
         return kinds.get(type(layer), type(layer)).from_config(layer.get_config())

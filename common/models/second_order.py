@@ -16,7 +16,7 @@ def covariance_pooling(maps):
 
     The square root is that of the matrix, found by iterations of Newton and Schulz. It evens out the covariance's
     eigenvalues, of which a few would otherwise say everything. The iterations run on the places' inner products where
-    places are fewer than channels: of X, a row a place, √(XᵀX) = Xᵀ·(XXᵀ)^(-1/2)·X.
+    places are fewer than channels: if X has a row a place, √(XᵀX) = Xᵀ·(XXᵀ)^(-1/2)·X, with a pseudo-inverse.
 
     Source: Li et al. 2018, "Towards Faster Training of Global Covariance Pooling Networks by Iterative Matrix Square
     Root Normalization", arXiv:1712.01034; Lin and Maji 2017, "Improved Bilinear Pooling with CNNs", arXiv:1707.06772.
@@ -38,7 +38,7 @@ def covariance_pooling(maps):
 def _newton_schulz(matrix, start):
     """An approximation of matrix^(-1/2)·start, for symmetric matrices (batch, n, n) whose eigenvalues are in 0..1.
 
-    ``start`` is (batch, n, columns). A direction whose eigenvalue is 0 is multiplied by 1.5 in each iteration.
+    ``start`` is (batch, n, columns), and has nothing in the directions whose eigenvalue is 0.
     """
     result, product = start, matrix
     for iteration in range(ITERATIONS):

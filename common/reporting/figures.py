@@ -179,8 +179,11 @@ def _history(run: Run, metric: str) -> Figure:
     epochs = [row["epoch"] for row in run.history]
     validation = [row[f"val_{metric}"] for row in run.history]
     marker = "." if len(epochs) == 1 else None
-    smoothing = run.config["experiment"].get("label_smoothing")
-    of_training = f"Training (labels smoothed by {smoothing:g})" if smoothing and metric == "loss" else "Training"
+    settings = run.config["experiment"]
+    mixed, smoothing = settings.get("cutmix"), settings.get("label_smoothing")
+    unlike = [f"CutMix of {mixed:.0%}"] if mixed else []
+    unlike += [f"labels smoothed by {smoothing:g}"] if smoothing and metric == "loss" else []
+    of_training = f"Training ({', '.join(unlike)})" if unlike else "Training"
     axes.plot(epochs, [row[metric] for row in run.history], color=TRAINING, marker=marker, label=of_training)
     axes.plot(epochs, validation, "--", color=VALIDATION, marker=marker, label="Validation")
     evaluated = run.evaluated_epoch

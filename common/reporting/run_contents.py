@@ -57,7 +57,7 @@ SHAPES = {
     ],
 }
 PER_CLASS = {"accuracy": [NUMBER], "confusion_matrix": [[WHOLE]]}
-SETTINGS = {"epochs": WHOLE, "label_smoothing": NUMBER}  # of those that learn by gradient descent
+SETTINGS = {"epochs": WHOLE, "label_smoothing": NUMBER, "cutmix": NUMBER}  # of those that learn by gradient descent
 RELIABILITY = {"images": [WHOLE], "confidence": [float], "accuracy": [NUMBER]}
 
 

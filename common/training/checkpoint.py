@@ -25,7 +25,7 @@ class Training:
 
     Attributes:
         history: a row an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, learning_rate
-            (after the last step). Loss and accuracy are on the labels as trained: smoothed.
+            (after the last step). Loss and accuracy are on images and labels as trained.
         epoch_seconds: training and validation of each epoch.
         chosen: settings that training itself chose, for ``metrics.json``.
     """

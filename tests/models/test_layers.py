@@ -91,6 +91,7 @@ def test_a_folded_normalization_changes_neither_outputs_nor_gradients(policy, op
     ours, theirs = (convolution_and_normalization(folds, policy, **options) for folds in (True, False))
     x = np.random.default_rng(0).normal(0, 1, (4, 9, 8, 5)).astype(np.float32)
     assert [w.path for w in ours.weights] == [w.path for w in theirs.weights] and len(ours.trainable_weights) == 2
+    assert np.array_equal(ours.layers[1](x), ours(x)) and ours.layers[2](found := ours(x)) is found
     for expected, got in zip(outputs_and_gradients(theirs, x, True), outputs_and_gradients(ours, x, True)):
         np.testing.assert_allclose(got, expected, atol=TOLERANCE[policy] * float(np.abs(expected).max()))
 
@@ -100,11 +101,22 @@ def test_a_normalization_that_learns_is_not_folded():
     x = np.random.default_rng(0).normal(0, 1, (4, 9, 8, 5)).astype(np.float32)
     for model in (ours, theirs):
         model.layers[2].trainable = True
+    np.testing.assert_allclose(ours.layers[1](x), theirs.layers[1](x), atol=1e-5)
     for training in (True, False):
         for expected, got in zip(outputs_and_gradients(theirs, x, training), outputs_and_gradients(ours, x, training)):
             np.testing.assert_allclose(got, expected, atol=1e-5 * float(np.abs(expected).max()) + 1e-6)
     for expected, got in zip(theirs.get_weights(), ours.get_weights()):
         np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("of_convolution", "of_normalization"),
+    [({"activation": "relu"}, {}), ({"dilation_rate": 2}, {}), ({"use_bias": False}, {}), ({}, {"scale": False})],
+)
+def test_layers_that_the_folding_would_compute_otherwise_are_refused(of_convolution, of_normalization):
+    convolution = FoldingConv2D(8, 3, **of_convolution)
+    with pytest.raises(ValueError, match="not of the kind that can be folded"):
+        convolution.fold(FusedBatchNormalization(**of_normalization))
 
 
 def test_a_folded_network_is_saved_as_layers_of_keras(tmp_path):

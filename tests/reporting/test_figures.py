@@ -66,6 +66,13 @@ def test_a_training_loss_on_smoothed_labels_says_so():
     assert "Training" in lines(figures.accuracy(read_run(folder)))
 
 
+def test_training_on_mixed_images_is_named_beside_both_metrics(run):
+    settings = {**run.config["experiment"], "cutmix": 0.5, "label_smoothing": 0.1}
+    mixed = replace(run, config={**run.config, "experiment": settings})
+    assert "Training (CutMix of 50%, labels smoothed by 0.1)" in lines(figures.loss(mixed))
+    assert "Training (CutMix of 50%)" in lines(figures.accuracy(mixed))
+
+
 def test_the_confusion_matrix_has_the_true_class_in_rows_as_fractions(run):
     axes = figures.confusion_matrix(run).axes[0]
     matrix = np.array(run.per_class["confusion_matrix"])

@@ -79,7 +79,21 @@ def test_a_fine_tuning_begins_where_the_head_on_its_features_ended(few_birds, tm
     model.layers[-1].set_weights([kernel, bias])
     batches = evaluation_batches(data.test_images, data.test_labels, 3, Normalization.none())
     expected = rows @ kernel + bias
-    np.testing.assert_allclose(model.predict(batches, verbose=0), expected, atol=0.01 * np.abs(expected).max())
+    for prepare in (lambda model: None, phases(experiment.learning)[0].prepare):  # not yet folded, and folded
+        prepare(model)
+        found = np.concatenate([model(images, training=False) for images, _ in batches])
+        np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+
+
+def test_every_convolution_of_resnet50_computes_the_batch_normalisation_behind_it_too():
+    backbone = resnet50.build((32, 32, 3))
+    assert [layer.is_folded for layer in backbone.layers if "_bn" in layer.name] == [True] * 53
+    backbone.trainable = False
+    names = [layer.name for layer in backbone.layers if layer.name.endswith("_conv")]
+    outputs = [backbone.get_layer(name.removesuffix("_conv") + "_bn").output for name in names]
+    whole = keras.Model(backbone.input, [*outputs, *(backbone.get_layer(name).output for name in names)])
+    found = whole(np.random.default_rng(0).normal(0, 60, (1, 32, 32, 3)).astype(np.float32))
+    assert all(np.array_equal(a, b) for a, b in zip(found[:53], found[53:]))
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped files")
