@@ -45,7 +45,7 @@ def random_value(kind, chance):
         return tuple(chance.randint(1, 99) for _ in range(chance.randint(1, 3)))
     if kind["type"] is int:
         return chance.randint(4, 300)  # a smaller batch in two micro-batches would leave one of a single image
-    return chance.choice((0.1, 0.25, round(chance.random(), 3), chance.random()))
+    return chance.choice((0.1, 0.25, chance.randrange(1, 1000) / 1000, chance.random()))
 
 
 def test_two_settings_have_two_names_and_one_has_one():
