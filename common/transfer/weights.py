@@ -41,7 +41,9 @@ def read_weights(weights: str) -> dict[str, np.ndarray]:
             keras.utils.set_random_seed(0)
         try:
             downloaded = "imagenet" if weights == "imagenet" else None
-            model = keras.applications.ResNet50(include_top=False, weights=downloaded)
+            # Its one layer without a name would count up those of the networks that a process saves later.
+            images = keras.Input((None, None, 3), name="images")
+            model = keras.applications.ResNet50(include_top=False, weights=downloaded, input_tensor=images)
         except Exception as error:  # get_file raises bare Exceptions
             raise UserError(
                 f"no weights of ResNet50 ({error}); {_where_to_put()}, or check the proxy (https_proxy)"
