@@ -1,6 +1,5 @@
 """Pooling by how channels vary together, not by their means alone: fine-grained classes differ in that."""
 
-import keras
 from keras import ops
 
 ITERATIONS = 5  # of Newton and Schulz, as Li et al. take
@@ -51,6 +50,25 @@ def _newton_schulz(matrix, start):
     return result
 
 
+def halves(matrices):
+    """Symmetric matrices (batch, n, n) as vectors (batch, n · (n // 2 + 1)) with the same inner products.
+
+    Of each row the diagonal's entry and the n // 2 to its right, which go on at the row's start. So two entries that
+    mirror each other become one, times √2; only those n / 2 from the diagonal are both kept, where n is even.
+    """
+    size = matrices.shape[-1]
+    twice = ops.reshape(ops.concatenate([matrices, matrices], axis=2), (-1, 2 * size * size))
+    moved = ops.reshape(ops.pad(twice, [[0, 0], [0, size]]), (-1, size, 2 * size + 1))  # row i, i entries to the left
+    once, middle = size // 2 + 1, (size + 1) // 2
+    parts = [moved[..., :1], 2**0.5 * moved[..., 1:middle], moved[..., middle:once]]
+    return ops.reshape(ops.concatenate(parts, axis=2), (-1, size * once))
+
+
+def halves_length(size: int) -> int:
+    """How many entries ``halves`` leaves of a matrix (size, size)."""
+    return size * (size // 2 + 1)
+
+
 def second_order(fourth, fifth):
     """ResNet50's second-order features float32 (batch, features) of its maps of stage 4 and of stage 5.
 
@@ -60,5 +78,4 @@ def second_order(fourth, fifth):
         fourth: (batch, height / 16, width / 16, channels), as ``common.models.resnet50.projections`` makes them few.
         fifth: (batch, height / 32, width / 32, channels), in the same way.
     """
-    flat = [keras.layers.Flatten(dtype="float32")(covariance_pooling(maps)) for maps in (fourth, fifth)]
-    return ops.concatenate([flat[0], 0.5 * flat[1]], axis=1)
+    return ops.concatenate([halves(covariance_pooling(fourth)), 0.5 * halves(covariance_pooling(fifth))], axis=1)

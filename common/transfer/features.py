@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import make_once, rename
 from common.fingerprint import code_fingerprint
 from common.models import resnet50
-from common.models.second_order import second_order
+from common.models.second_order import halves_length, second_order
 from common.pipeline import PARALLEL_CALLS, evaluation_batch_size, without_autotune
 from common.transfer.weights import read_weights, weights_sha256
 
@@ -64,7 +64,11 @@ KINDS = {
     "pooled-flip-average": Kind(_average, _of_average, is_mirrored=True),
     "map": Kind(_last_map, resnet50.last_map_shape, dtype=np.float16),
     "second-order": Kind(
-        _second_order, lambda _: (2 * resnet50.PROJECTED**2,), is_mirrored=True, dtype=np.float16, explained="fourth"
+        _second_order,
+        lambda _: (2 * halves_length(resnet50.PROJECTED),),
+        is_mirrored=True,
+        dtype=np.float16,
+        explained="fourth",
     ),
 }
 
@@ -86,7 +90,7 @@ def load(
 
     Args:
         kind: "pooled" (images, 2048) float32; "pooled-flip-average", the same averaged over each image and
-            its mirror image; "map" (images, height / 32, width / 32, 2048) float16; or "second-order" (images, 131072)
+            its mirror image; "map" (images, height / 32, width / 32, 2048) float16; or "second-order" (images, 66048)
             float16, ``common.models.second_order.second_order`` averaged over each image and its mirror image.
         weights: ResNet50's, as ``common.transfer.weights.read_weights`` takes them.
         precision: a key of ``common.experiment.PRECISIONS``.

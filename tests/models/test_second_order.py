@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from common.models.build import build
 from common.models.layers import portable
-from common.models.second_order import ITERATIONS, covariance_pooling, second_order
+from common.models.second_order import ITERATIONS, covariance_pooling, halves, halves_length, second_order
 
 RANDOM = np.random.default_rng(0)
 
@@ -56,12 +56,22 @@ def test_maps_that_do_not_vary_have_zeros_and_a_gradient_that_is_a_number():
         assert np.isfinite(tape.gradient(pooled, images, tf.ones_like(pooled))).all()
 
 
+@pytest.mark.parametrize("size", [2, 7, 8])
+def test_halves_have_the_inner_products_of_the_whole_matrices(size):
+    matrices = RANDOM.standard_normal((5, size, size), np.float32)
+    matrices += np.swapaxes(matrices, 1, 2)
+    found = np.asarray(halves(keras.ops.convert_to_tensor(matrices)))
+    assert found.shape == (5, halves_length(size))
+    assert halves_length(size) <= (size + 1) ** 2 / 2
+    np.testing.assert_allclose(found @ found.T, np.einsum("aij,bij->ab", matrices, matrices), rtol=1e-4, atol=1e-4)
+
+
 def test_the_fourth_stage_weighs_twice_as_much_and_the_places_have_no_order():
     fourth, fifth = maps(2, 6, 6, 8), maps(2, 3, 3, 8)
     features = np.asarray(second_order(*map(keras.ops.convert_to_tensor, (fourth, fifth))))
-    assert features.shape == (2, 128)
-    np.testing.assert_allclose(np.linalg.norm(features[:, :64], axis=1), 8**0.5, rtol=1e-4)
-    np.testing.assert_allclose(np.linalg.norm(features[:, 64:], axis=1), 8**0.5 / 2, rtol=1e-4)
+    assert features.shape == (2, 80)
+    np.testing.assert_allclose(np.linalg.norm(features[:, :40], axis=1), 8**0.5, rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(features[:, 40:], axis=1), 8**0.5 / 2, rtol=1e-4)
     turned = np.asarray(second_order(*map(keras.ops.convert_to_tensor, (fourth[:, ::-1, ::-1], fifth))))
     np.testing.assert_allclose(turned, features, atol=1e-4)
 
