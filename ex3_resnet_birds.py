@@ -98,12 +98,11 @@ FINETUNE_STAGED = FINETUNE_FROZEN_BN.vary(
 )
 FINETUNE_SECOND_ORDER = FINETUNE_FROZEN_BN.vary(
     "finetune-second-order",
-    "from the head of second-order on, every layer of ResNet50 trained for two epochs; mirror image included",
+    "from the head of second-order on, every layer of ResNet50 trained, with CutMix; mirror image included",
     network="resnet50-second-order",
     head_features="second-order",
     initial_head="ridge",
-    epochs=2,
-    label_smoothing=0.1,
+    cutmix=0.5,
     test_time_augmentation=True,
 )
 
