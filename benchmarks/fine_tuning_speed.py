@@ -57,6 +57,7 @@ def measure(arguments, variant: str, precision: str) -> dict[str, list[float]]:
         Normalization.none(),
         learning.batch_size,
         experiment.augmentation if experiment.augment else None,
+        cutmix=experiment.cutmix or 0.0,
         seed=0,
         accumulate=learning.accumulate,
     )
@@ -84,8 +85,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
     parser.add_argument("--variant", nargs="+", choices=VARIANTS, default=VARIANTS[-1:])
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32", "bfloat16"])
-    parser.add_argument("--steps", type=int, default=8, help="optimizer steps a turn (default: 8)")
-    parser.add_argument("--turns", type=int, default=5, help="counted turns (default: 5)")
+    parser.add_argument("--steps", type=int, default=20, help="optimizer steps a turn (default: 20)")
+    parser.add_argument("--turns", type=int, default=3, help="counted turns (default: 3)")
     parser.add_argument("--json", type=Path, default=Path("fine_tuning_speed.json"), help="where the rates go")
     arguments = parser.parse_args()
 

@@ -94,16 +94,21 @@ class ImageFiles:
 
         image = tf.numpy_function(self._pixels, [path], tf.uint8, stateful=False)
         image = tf.ensure_shape(image, (None, None, 3))
+        has_size = tf.reduce_all(tf.shape(image)[:2] == self.size)  # the same pixels, in a third of the time
+        image = tf.cond(has_size, lambda: tf.cast(image, tf.float32), lambda: self._resized(image))
+        return tf.ensure_shape(image, self.shape[1:])
+
+    def _resized(self, image):
+        import tensorflow as tf
+
         size = [self.size, self.size]
         if self.resize == "pad":
-            image = tf.image.resize_with_pad(image, *size, antialias=True)
-        else:
-            if self.resize == "crop":
-                side = tf.reduce_min(tf.shape(image)[:2])
-                top, left = (tf.shape(image)[0] - side) // 2, (tf.shape(image)[1] - side) // 2
-                image = image[top : top + side, left : left + side]
-            image = tf.image.resize(image, size, antialias=True)
-        return tf.ensure_shape(image, (*size, 3))
+            return tf.image.resize_with_pad(image, *size, antialias=True)
+        if self.resize == "crop":
+            side = tf.reduce_min(tf.shape(image)[:2])
+            top, left = (tf.shape(image)[0] - side) // 2, (tf.shape(image)[1] - side) // 2
+            image = image[top : top + side, left : left + side]
+        return tf.image.resize(image, size, antialias=True)
 
     def reader(self):
         import tensorflow as tf

@@ -7,11 +7,10 @@ TINY = 1e-12
 
 
 def covariance_pooling(maps):
-    """The square root of the channels' covariance over all places, scaled to the length of the identity matrix.
+    """The square root of the channels' covariance over all places, as ``halves`` has it, scaled to length √channels.
 
     Of maps (batch, height, width, channels) of any floating-point type, tensors or those of a network that is being
-    built; float32 (batch, channels, channels), each matrix symmetric, with squares whose sum is ``channels``. An image
-    whose maps do not vary has zeros.
+    built; float32 (batch, ``halves_length(channels)``). An image whose maps do not vary has zeros.
 
     The square root is that of the matrix, found by iterations of Newton and Schulz. It evens out the covariance's
     eigenvalues, of which a few would otherwise say everything. The iterations run on the places' inner products where
@@ -30,24 +29,24 @@ def covariance_pooling(maps):
     else:
         covariance = ops.matmul(transposed, x)
         root = _newton_schulz(covariance, covariance)
-    length = ops.sqrt(ops.sum(ops.square(root), axis=(1, 2), keepdims=True) + TINY)
-    return root * (channels**0.5 / length)
+    vectors = halves(root)
+    return vectors * (channels**0.5 / ops.sqrt(ops.sum(ops.square(vectors), axis=1, keepdims=True) + TINY))
 
 
 def _newton_schulz(matrix, start):
-    """An approximation of matrix^(-1/2)·start, for symmetric matrices (batch, n, n) whose eigenvalues are in 0..1.
+    """A multiple of an approximation of matrix^(-1/2)·start, for symmetric matrices (batch, n, n) of trace 1.
 
     ``start`` is (batch, n, columns), and has nothing in the directions whose eigenvalue is 0.
     """
-    result, product = start, matrix
+    # Li et al. have Y ← Y·(3I - Z·Y)/2 and Z ← (3I - Z·Y)·Z/2. All are polynomials of the matrix, so Z is needed in
+    # Z·Y and in Z·start alone. With B = Z·Y/3 these become B ← B·(3/2·(I - B))² and, but for a factor, start - B·start.
+    b = matrix / 3
     for iteration in range(ITERATIONS):
-        # Li et al. have Y ← Y·(3I - Z·Y)/2 and Z ← (3I - Z·Y)·Z/2. All are polynomials of the matrix, so Z is needed
-        # in the product Z·Y, which becomes Z·Y·((3I - Z·Y)/2)², and in the result Z·start alone.
-        result = 1.5 * result - 0.5 * ops.matmul(product, result)
+        start = start - ops.matmul(b, start)
         if iteration < ITERATIONS - 1:
-            square = ops.matmul(product, product)
-            product = 2.25 * product - 1.5 * square + 0.25 * ops.matmul(product, square)
-    return result
+            once = b - ops.matmul(b, b)
+            b = 2.25 * (once - ops.matmul(once, b))
+    return start
 
 
 def halves(matrices):
@@ -57,11 +56,14 @@ def halves(matrices):
     mirror each other become one, times √2; only those n / 2 from the diagonal are both kept, where n is even.
     """
     size = matrices.shape[-1]
-    twice = ops.reshape(ops.concatenate([matrices, matrices], axis=2), (-1, 2 * size * size))
-    moved = ops.reshape(ops.pad(twice, [[0, 0], [0, size]]), (-1, size, 2 * size + 1))  # row i, i entries to the left
-    once, middle = size // 2 + 1, (size + 1) // 2
-    parts = [moved[..., :1], 2**0.5 * moved[..., 1:middle], moved[..., middle:once]]
-    return ops.reshape(ops.concatenate(parts, axis=2), (-1, size * once))
+    half = size // 2
+    # Parts are taken by ops.split, whose gradient TensorFlow computes several times as fast as a slice's.
+    around = ops.concatenate([matrices, ops.split(matrices, [half], axis=2)[0]], axis=2)
+    flat = ops.pad(ops.reshape(around, (-1, size * (size + half))), [[0, 0], [0, size]])
+    moved = ops.reshape(flat, (-1, size, size + half + 1))  # row i, i entries to the left
+    kept, _ = ops.split(moved, [half + 1], axis=2)
+    weights = [1.0] + [2**0.5] * ((size - 1) // 2) + [1.0] * (size % 2 == 0)
+    return ops.reshape(kept * ops.convert_to_tensor(weights), (-1, halves_length(size)))
 
 
 def halves_length(size: int) -> int:
@@ -78,4 +80,4 @@ def second_order(fourth, fifth):
         fourth: (batch, height / 16, width / 16, channels), as ``common.models.resnet50.projections`` makes them few.
         fifth: (batch, height / 32, width / 32, channels), in the same way.
     """
-    return ops.concatenate([halves(covariance_pooling(fourth)), 0.5 * halves(covariance_pooling(fifth))], axis=1)
+    return ops.concatenate([covariance_pooling(fourth), 0.5 * covariance_pooling(fifth)], axis=1)

@@ -71,6 +71,12 @@ def test_squash_pad_and_crop(tmp_path):
     assert columns == {"squash": "rrggggbb", "pad": "rrggggbb", "crop": "g" * 8}
 
 
+@pytest.mark.parametrize("resize", ["squash", "pad", "crop"])
+def test_an_image_of_the_size_asked_for_keeps_its_pixels(tmp_path, resize):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    assert np.array_equal(decode(save(Image.fromarray(pixels), tmp_path / "a.png"), resize=resize), pixels)
+
+
 def test_the_pixels_of_a_plain_jpeg_are_those_of_tensorflow(tmp_path, drawn_birds):
     path = next((drawn_birds / "images").rglob("*.jpg"))
     expected = tf.image.resize(tf.io.decode_jpeg(path.read_bytes(), channels=3), [64, 64], antialias=True)
