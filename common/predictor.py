@@ -51,6 +51,10 @@ class Predictor:
         if self._model.output_shape != (None, len(run.classes)):
             raise UserError(f"{folder / 'model.keras'} is not a network of the {len(run.classes)} classes of its run")
         self._size = run.image_size or self._model.input_shape[1]
+        if self._features and self._model.input_shape[1:] != self._features.shape((self._size, self._size, 3)):
+            raise UserError(
+                f"{folder} was trained on features '{run.features}' of another version of the suite; train it again"
+            )
         if run.weights_sha256:
             choice = _fitting_weights(folder, run.weights_sha256, weights)
             self._backbone = features.feature_extractor(choice, run.precision)

@@ -1,7 +1,9 @@
 """The bonus and what follows from it, the real script."""
 
 import pytest
-from conftest import BONUS, RUN_FILES, assert_done, read_json, run_script, visible_files
+from conftest import BONUS, ROOT, RUN_FILES, assert_done, read_json, run_script, visible_files
+
+from bonus_residual import EXERCISE
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,13 @@ def test_the_champion_leaves_a_whole_run(champion):
     assert visible_files(champion) == RUN_FILES
     settings = read_json(champion / "config.json")["experiment"]
     assert settings["test_time_augmentation"] is True and settings["label_smoothing"] == 0.1
+    assert settings["optimizer"] == "muon" and settings["cutmix"] == 0.5
     assert "dropout" not in settings and "shortcuts" not in settings
+
+
+def test_fast_is_what_was_published():
+    published = read_json(ROOT / "published/cifar100/bonus_residual/fast,precision=bfloat16/seed-0/config.json")
+    assert EXERCISE.experiment("fast").settings() == {"cutmix": 0.0, **published["experiment"]}
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from conftest import (
     ROOT,
     assert_done,
     assert_error,
+    edit,
     read_json,
     run_code,
     run_script,
@@ -33,7 +34,6 @@ from conftest import (
 from PIL import Image
 
 import predict
-from common.datasets.image_files import RESIZE, ImageFiles
 from common.predictor import Predictor
 from common.reporting.run_folder import MANIFEST, find_runs
 
@@ -156,14 +156,6 @@ def test_fine_tuned_at_224_pixels_a_photograph_is_resized_as_in_training(capsys,
     assert len(runs) == 2
     for run in runs:
         assert_predicts_what_the_run_did(capsys, run, birds)
-
-
-@pytest.mark.parametrize("resize", RESIZE)
-def test_an_image_that_has_the_size_stays_as_it_is(tmp_path, resize):
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    (found,) = ImageFiles(tmp_path, np.array(["a.png"]), 32, resize).reader()(tf.range(1)).numpy()
-    assert (found == pixels).all()
 
 
 def test_from_python_probabilities_stand_in_the_order_of_the_classes(finished, shapes):
@@ -363,6 +355,14 @@ def test_what_is_no_finished_run_is_one_line(capsys, run_copy, shapes, make, wor
     code, out, err = said(capsys, make(run_copy), shapes[0])
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("error: ") and words in err
+
+
+def test_a_head_on_features_of_other_lengths_is_refused(capsys, heads, birds, tmp_path):
+    run = shutil.copytree(heads["linear"], tmp_path / "seed-0", ignore=shutil.ignore_patterns(MANIFEST))
+    edit(run / "config.json", '"features": "pooled"', '"features": "second-order"')
+    code, out, err = said(capsys, run, birds[0])
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "was trained on features 'second-order' of another version of the suite; train it again" in err
 
 
 def test_a_head_wants_the_weights_of_its_run(capsys, heads, birds, tmp_path):

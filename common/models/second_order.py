@@ -34,8 +34,9 @@ def covariance_pooling(maps):
 
 
 def _newton_schulz(matrix, start):
-    """A multiple of an approximation of matrix^(-1/2)·start, for symmetric matrices (batch, n, n) of trace 1.
+    """(2/3)^ITERATIONS times an approximation of matrix^(-1/2)·start.
 
+    ``matrix`` (batch, n, n) is symmetric and positive semi-definite, with a trace of 1, or 0;
     ``start`` is (batch, n, columns), and has nothing in the directions whose eigenvalue is 0.
     """
     # Li et al. have Y ← Y·(3I - Z·Y)/2 and Z ← (3I - Z·Y)·Z/2. All are polynomials of the matrix, so Z is needed in

@@ -112,7 +112,12 @@ def code_status(run: Run, settings_now: dict | None, code_now: dict[str, str] | 
     code = run.config["code"]
     if code == BEFORE_FINGERPRINTS:
         return BEFORE_FINGERPRINTS
-    if "," not in run.name and run.config["experiment"] != settings_now:
+    named = {part.split("=")[0].replace("-", "_") for part in run.name.split(",")[1:]}
+    before, now = (
+        {key: value for key, value in settings.items() if key not in named}
+        for settings in (run.config["experiment"], settings_now)
+    )
+    if before != now:
         return "settings changed"
     files = changed_files(code, code_now)
     return f"changed: {' '.join(files)}" if files else "current"

@@ -72,9 +72,14 @@ def test_squash_pad_and_crop(tmp_path):
 
 
 @pytest.mark.parametrize("resize", ["squash", "pad", "crop"])
-def test_an_image_of_the_size_asked_for_keeps_its_pixels(tmp_path, resize):
+def test_beside_others_an_image_of_the_size_asked_for_keeps_its_pixels(tmp_path, resize):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
-    assert np.array_equal(decode(save(Image.fromarray(pixels), tmp_path / "a.png"), resize=resize), pixels)
+    save(Image.fromarray(pixels), tmp_path / "a.png")
+    save(scene(), tmp_path / "b.png")
+    images = ImageFiles(tmp_path, np.array(["a.png", "b.png"]), 40, resize)
+    (batch,) = tf.data.Dataset.range(2).batch(2).map(images.reader())
+    assert batch.dtype == tf.float32 and np.array_equal(batch[0], pixels)
+    assert np.array_equal(batch, np.asarray(images))
 
 
 def test_the_pixels_of_a_plain_jpeg_are_those_of_tensorflow(tmp_path, drawn_birds):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from common.models.build import build
 from common.models.layers import portable
 from common.models.second_order import ITERATIONS, covariance_pooling, halves, halves_length, second_order
+from common.saved_network import check_network
 
 RANDOM = np.random.default_rng(0)
 
@@ -74,6 +75,16 @@ def test_the_fourth_stage_weighs_twice_as_much_and_the_places_have_no_order():
     np.testing.assert_allclose(np.linalg.norm(features[:, 40:], axis=1), 8**0.5 / 2, rtol=1e-4)
     turned = np.asarray(second_order(*map(keras.ops.convert_to_tensor, (fourth[:, ::-1, ::-1], fifth))))
     np.testing.assert_allclose(turned, features, atol=1e-4)
+
+
+def test_a_network_with_the_pooling_is_saved_as_one_that_the_suite_takes(tmp_path):
+    inputs = [keras.Input((4, 4, 8)), keras.Input((2, 2, 8))]
+    model = keras.Model(inputs, keras.layers.Dense(3)(second_order(*inputs)))
+    model.save(tmp_path / "model.keras")
+    check_network(tmp_path / "model.keras")
+    images = [maps(5, 4, 4, 8), maps(5, 2, 2, 8)]
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-5)
 
 
 @pytest.mark.slow

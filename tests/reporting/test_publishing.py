@@ -76,6 +76,9 @@ def test_the_code_of_a_run_is_current_changed_or_unknown():
     assert publishing.code_status(run, settings, code | {"common/trial.py": "3"}) == "changed: common/trial.py"
     assert publishing.code_status(run, settings | {"epochs": 30}, code) == "settings changed"
     assert publishing.code_status(run, None, None) == "variant is gone"
+    run.config["name"] += ",batch-size=64,epochs=25"
+    assert publishing.code_status(run, settings | {"epochs": 30, "batch_size": 32}, code) == "current"
+    assert publishing.code_status(run, settings | {"epochs": 30, "dropout": 0.1}, code) == "settings changed"
     run.config["code"] = BEFORE_FINGERPRINTS
     assert publishing.code_status(run, settings, code) == BEFORE_FINGERPRINTS
 
