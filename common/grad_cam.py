@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-ROUNDING = 1e-4  # of a gradient, in its mean over all places
+ROUNDING = {4: 1e-4, 2: 1e-2}  # of a gradient, in its mean over all places, by the bytes of a number
 
 
 def grad_cam(model: keras.Model, inputs: tf.Tensor, classes: np.ndarray) -> np.ndarray | None:
@@ -60,12 +60,12 @@ def _score(logits, classes: np.ndarray):
 
 
 def _heat(maps, gradient) -> np.ndarray:
-    gradient = tf.cast(gradient, tf.float32)
+    rounding, gradient = ROUNDING[gradient.dtype.size], tf.cast(gradient, tf.float32)
     weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
     # A covariance takes the mean over the places off, so these weights are rounding errors; each place has its own:
     # HiResCAM, Draelos and Carin 2020, arXiv:2011.08891.
     largest = [tf.reduce_max(tf.abs(each), axis=(1, 2, 3), keepdims=True) for each in (weights, gradient)]
-    weights = tf.where(largest[0] < ROUNDING * largest[1], gradient, weights)
+    weights = tf.where(largest[0] < rounding * largest[1], gradient, weights)
     # The gradient of a square root is infinite at 0; a channel that is 0 speaks for nothing.
     heat = tf.nn.relu(tf.reduce_sum(tf.math.multiply_no_nan(weights, tf.cast(maps, tf.float32)), axis=-1)).numpy()
     return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)

@@ -6,7 +6,7 @@ from common.grad_cam import class_activation_map, grad_cam, has_maps
 from common.models import heads
 from common.models.build import build
 from common.models.layers import portable
-from common.models.second_order import covariance_pooling
+from common.models.second_order import covariance_pooling, halves_length
 
 RANDOM = np.random.default_rng(0)
 
@@ -75,6 +75,18 @@ def test_a_pooling_that_ignores_the_mean_is_explained_by_the_places_that_vary():
     (heat,) = class_activation_map(logits, tf.constant(maps + RANDOM.normal(0, 0.1, maps.shape), tf.float32), [1])
     assert np.unravel_index(heat.argmax(), heat.shape) == (1, 4)
     assert np.sort(heat.ravel())[-2] < 0.5
+
+
+def test_a_pooling_that_ignores_the_mean_is_explained_alike_in_bfloat16():
+    """Its gradient is rounded more coarsely there, and so is the gradient's mean."""
+    random = np.random.default_rng(0)
+    maps = tf.cast(random.normal(0, 1, (1, 7, 7, 16)), tf.bfloat16)
+    kernel = tf.constant(random.normal(0, 1, (halves_length(16), 3)), tf.float32)
+    heats = [
+        class_activation_map(lambda x: tf.matmul(covariance_pooling(x), kernel), tf.cast(maps, dtype), [1])
+        for dtype in (tf.float32, tf.bfloat16)
+    ]
+    np.testing.assert_allclose(heats[1], heats[0], atol=0.05)
 
 
 def test_a_network_of_vectors_has_no_maps():
