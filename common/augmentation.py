@@ -50,7 +50,7 @@ def affine_maps(numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return tf.stack([tf.stack([x_from_x, x_from_y, x_offset], 1), tf.stack([y_from_x, y_from_y, y_offset], 1)], 1)
 
 
-def transform(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+def transform(images: tf.Tensor, maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Each image through its map: bilinear, and the nearest edge outside the image.
 
     Args:
@@ -60,20 +60,29 @@ def transform(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
     Returns:
         float32, the shape of ``images``.
     """
-    projective = tf.pad(tf.reshape(maps, [-1, 6]), [[0, 0], [0, 2]])
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=projective,
-        output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="NEAREST",
+    columns, rows = tf.range(width, dtype=tf.float32), tf.range(height, dtype=tf.float32)[:, None]
+    x, y = (
+        along_columns * columns + along_rows * rows + offset
+        for along_columns, along_rows, offset in (tf.unstack(maps[:, axis, :, None, None], axis=1) for axis in (0, 1))
     )
+    left, top = tf.floor(x), tf.floor(y)
+    channels = images.shape[-1]
+    pixels = tf.reshape(images, [-1, height * width, channels])
+
+    def pixel(row, column):
+        row = tf.cast(tf.clip_by_value(row, 0.0, height - 1.0), tf.int32)
+        column = tf.cast(tf.clip_by_value(column, 0.0, width - 1.0), tf.int32)
+        places = tf.reshape(row * width + column, [-1, height * width])
+        return tf.reshape(tf.gather(pixels, places, batch_dims=1), [-1, height, width, channels])
+
+    to_right, down = tf.expand_dims(x - left, -1), tf.expand_dims(y - top, -1)
+    above, below = ((1 - to_right) * pixel(row, left) + to_right * pixel(row, left + 1) for row in (top, top + 1))
+    return (1 - down) * above + down * below
 
 
 def affine(images: tf.Tensor, numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Each image through the map that its random numbers stand for; the rest as ``transform``."""
-    return transform(images, affine_maps(numbers, height, width))
+    return transform(images, affine_maps(numbers, height, width), height, width)
 
 
 def shift(images: tf.Tensor, numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -132,11 +141,7 @@ def cutmix(
     lengths = [tf.reduce_sum(tf.cast(each, tf.float32), axis=1, keepdims=True) for each in (rows, columns)]
     of_other = lengths[0] * lengths[1] / (height * width)
     others, other_labels = (tf.roll(each, -1, axis=0) for each in (images, labels))
-    # Pixels in flat rows: to spread the box over the channels instead takes three times as long.
-    shape = tf.shape(images)
-    box = rows[:, :, None] & tf.repeat(columns, shape[3], axis=1)[:, None, :]
-    others, own = (tf.reshape(each, [-1, height, width * shape[3]]) for each in (others, images))
-    mixed = tf.ensure_shape(tf.reshape(tf.where(box, others, own), shape), images.shape)
+    mixed = tf.where(rows[:, :, None, None] & columns[:, None, :, None], others, images)
     return mixed, (1 - of_other) * labels + of_other * other_labels
 
 

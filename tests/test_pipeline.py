@@ -135,9 +135,9 @@ def test_order_and_augmentation_are_the_draws_of_seed_and_epoch_that_published_r
     order = tf.random.experimental.stateless_shuffle(tf.range(len(training.labels)), (5, 6)).numpy()
     images, labels = collect(training.epoch(3))
     assert np.array_equal(labels.argmax(axis=1), training.labels[order])
-    maps = augmentation.affine_maps(augmentation.draw(len(order), (5, 7)), 32, 32)
-    expected = augmentation.transform(training.images.values[order].astype(np.float32), maps)
-    np.testing.assert_allclose(images * 255, expected, atol=1e-3)
+    originals = training.images.values[order].astype(np.float32)
+    expected = augmentation.affine(originals, augmentation.draw(len(order), (5, 7)), 32, 32)
+    np.testing.assert_allclose(images * 255, expected, atol=0.05)  # XLA rounds coordinates its own way
 
 
 def test_augmentation_does_not_depend_on_the_batch_size(synthetic_data):
@@ -173,7 +173,7 @@ def test_cutmix_changes_a_share_of_the_images_and_their_labels_with_them(synthet
     training = batches(synthetic_data, augment=augment, cutmix=0.5)
     images, labels = collect(training.epoch(3))
     plain, plain_labels = collect(batches(synthetic_data, augment=augment).epoch(3))
-    changed = (images != plain).any(axis=(1, 2, 3))
+    changed = (np.abs(images - plain) > 1e-3).any(axis=(1, 2, 3))  # XLA rounds the two its own way each
     assert 0.4 < changed.mean() < 0.6
     assert np.array_equal(labels[~changed], plain_labels[~changed])
     assert ((labels > 0).sum(axis=1) == 2)[changed].mean() > 0.9  # but for two images of one class

@@ -53,7 +53,7 @@ def test_the_same_random_numbers_give_the_same_augmented_images(reference, torch
     random = np.random.default_rng(0)
     images = random.uniform(0, 255, (16, 32, 32, 3)).astype(np.float32)
     numbers = random.random((16, augmentation.DRAWS), np.float32)
-    ours = augmentation.transform(tf.constant(images), augmentation.affine_maps(tf.constant(numbers), 32, 32))
+    ours = augmentation.transform(tf.constant(images), augmentation.affine_maps(tf.constant(numbers), 32, 32), 32, 32)
     maps = reference.affine_maps(torch.from_numpy(numbers), 32)
     theirs = reference.transform(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), maps)
     np.testing.assert_allclose(theirs.permute(0, 2, 3, 1).numpy(), ours.numpy(), atol=0.05)

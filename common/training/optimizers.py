@@ -49,6 +49,38 @@ class FusedSGD(OneDevice, keras.optimizers.SGD):
         )
 
 
+class FusedAdam(OneDevice, keras.optimizers.Adam):
+    """Adam, a step of a variable in one kernel.
+
+    Keras builds the same numbers from a dozen operations, which read and write all of the variable one after the other.
+
+    Source: Kingma and Ba 2014, arXiv:1412.6980; https://www.tensorflow.org/api_docs/python/tf/raw_ops/ResourceApplyAdam.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self.amsgrad:
+            return super().update_step(gradient, variable, learning_rate)
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        beta_1, beta_2 = (tf.cast(each, dtype) for each in (self.beta_1, self.beta_2))
+        count = tf.cast(self.iterations + 1, dtype)
+        return tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=beta_1**count,
+            beta2_power=beta_2**count,
+            lr=tf.cast(learning_rate, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
+
+
+class FusedAdamW(FusedAdam, keras.optimizers.AdamW):
+    """The same with decoupled weight decay (Loshchilov and Hutter 2017, arXiv:1711.05101)."""
+
+
 class Muon(OneDevice, keras.optimizers.Optimizer):
     """Momentum whose steps are made orthogonal, for the kernels of convolutions; Adam for all other variables.
 
@@ -108,7 +140,12 @@ class Muon(OneDevice, keras.optimizers.Optimizer):
         return tf.cast(tf.transpose(x) if is_wide else x, matrix.dtype)
 
 
-OWN = {keras.optimizers.SGD: FusedSGD, keras.optimizers.Muon: Muon}  # in place of Keras's of the same name
+OWN = {  # in place of Keras's of the same name
+    keras.optimizers.SGD: FusedSGD,
+    keras.optimizers.Adam: FusedAdam,
+    keras.optimizers.AdamW: FusedAdamW,
+    keras.optimizers.Muon: Muon,
+}
 
 
 class PerOptimizerStep(keras.optimizers.schedules.LearningRateSchedule):

@@ -12,7 +12,7 @@ import ex1_basenet
 from common.errors import UserError
 from common.experiment import Component, GradientDescent
 from common.training.fit import Phase, compile_model
-from common.training.optimizers import FusedSGD, OneDevice, make_optimizer
+from common.training.optimizers import FusedAdam, FusedSGD, OneDevice, make_optimizer
 from common.trial import build_network
 
 BASENET = ex1_basenet.ADAM
@@ -123,6 +123,29 @@ def test_a_schedule_that_is_laid_over_steps_of_its_own_is_not_given_the_run_s():
 
 def test_sgd_takes_its_step_in_one_kernel():
     assert isinstance(make_optimizer(ex1_basenet.SGD.learning, 0.01, 10), FusedSGD)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("Adam", {}), ("AdamW", {"weight_decay": 0.1}), ("Adam", {"amsgrad": True}), ("Adam", {"epsilon": 0.1})],
+    ids=str,
+)
+def test_adam_takes_its_step_in_one_kernel_and_the_same_as_keras(name, changes):
+    random = np.random.default_rng(0)
+    start = [random.normal(0, 1, shape).astype("float32") for shape in [(3, 3, 8, 16), (16,)]]
+    ours, theirs = ([keras.Variable(value) for value in start] for _ in range(2))
+    decay = changes.get("weight_decay", 0.0)
+    settings = {key: value for key, value in changes.items() if key != "weight_decay"}
+    fused = make_optimizer(GradientDescent(Component(name, settings), 0.01, weight_decay=decay), 0.01, 100)
+    plain = getattr(keras.optimizers, name)(0.01, **changes)
+    assert isinstance(fused, FusedAdam) and isinstance(fused, type(plain))
+    for _ in range(5):
+        gradients = [random.normal(0, 1, value.shape).astype("float32") for value in start]
+        for optimizer, variables in ((fused, ours), (plain, theirs)):
+            optimizer.apply([keras.ops.convert_to_tensor(each) for each in gradients], variables)
+    for one, other, old in zip(ours, theirs, start):
+        assert one.numpy() == pytest.approx(other.numpy(), rel=1e-5, abs=1e-6)
+        assert np.abs(one.numpy() - old).mean() > 1e-3
 
 
 def test_a_schedule_without_warmup_begins_with_the_rate():
@@ -247,4 +270,7 @@ def test_the_private_methods_of_keras_that_training_uses_are_what_they_were():
     fused.build([keras.Variable(np.zeros(2, "float32")), variable])
     assert fused._get_variable_index(variable) == 1, newer + "_get_variable_index does not number the variables"
     assert len(fused.momentums) == 2, newer + "SGD keeps its momentum elsewhere"
+    adam = FusedAdam()
+    adam.build([variable])
+    assert len(adam._momentums) == len(adam._velocities) == 1, newer + "Adam keeps its moments elsewhere"
     assert FusedSGD.__mro__.index(OneDevice) < FusedSGD.__mro__.index(TFOptimizer)
