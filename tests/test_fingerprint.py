@@ -128,7 +128,7 @@ def test_a_result_is_shown_after_edits_that_change_nothing_and_refused_after_oth
 
     edit(project / "common/models/basenet.py", '"""BaseNet, the report', '"""The report')
     edit(project / "common/training/fit.py", "    phase.prepare(model)\n", "    phase.prepare(model)  # a comment\n")
-    edit(project / "common/models/resnet9.py", "for filters in (64, 128, 256):", "for filters in (64, 128):")
+    edit(project / "common/models/resnet9.py", "for filters in widths[1:]:", "for filters in widths[2:]:")
     edit(project / "common/transfer/linear.py", "FOLDS = 3", "FOLDS = 4")
     edit(project / "common/datasets/synthetic.py", "SIZE = 32", "SIZE = 16 + 16")  # the pixels themselves are compared
     edit(project / "common/datasets/loading.py", "max(classes) >=", "1 > 2 or max(classes) >=")

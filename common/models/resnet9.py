@@ -5,12 +5,15 @@ from keras import Model, layers
 from common.models.layers import activate
 
 
-def resnet9(input_shape: tuple[int, int, int], classes: int) -> Model:
-    """A 3×3 convolution to 32 channels; three stages of a 3×3 convolution, max-pooling and a residual block.
+def resnet9(
+    input_shape: tuple[int, int, int], classes: int, *, widths: tuple[int, int, int, int] = (32, 64, 128, 256)
+) -> Model:
+    """A 3×3 convolution; then three stages of a 3×3 convolution, max-pooling and a residual block.
 
     Args:
         input_shape: (height, width, channels), at least 8×8.
         classes: number of outputs.
+        widths: channels of the first convolution and of the three stages.
 
     Returns:
         A model from float images (batch, height, width, channels) to logits (batch, classes) in float32.
@@ -24,8 +27,8 @@ def resnet9(input_shape: tuple[int, int, int], classes: int) -> Model:
         return layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
 
     inputs = layers.Input(input_shape)
-    x = activate(convolve(inputs, 32))
-    for filters in (64, 128, 256):
+    x = activate(convolve(inputs, widths[0]))
+    for filters in widths[1:]:
         x = activate(layers.MaxPooling2D(2)(convolve(x, filters)))
         x = layers.Add()([activate(convolve(activate(convolve(x, filters)), filters)), x])
     # The pooling and the logits stay in float32 under mixed precision, so that the loss does.
