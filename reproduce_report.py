@@ -1,6 +1,7 @@
 """The report again with one command: every experiment of the four scripts, then the page results/report.html.
 
-    python reproduce_report.py                        on the real data: hours
+    python reproduce_report.py --reported             the report's own experiments, on the real data
+    python reproduce_report.py                        and everything beyond it: hours
     python reproduce_report.py --dataset synthetic    everything on drawn images, without a download: minutes
     python reproduce_report.py --plan --seed 0 1 2    what it would run, and about how long that takes
     python reproduce_report.py --page-only            the page from the runs that are there, or from published/
@@ -153,10 +154,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="a run of each experiment for each seed (default: 0; the published numbers have 0 1 2)",
     )
     add(
+        "--reported",
+        action="store_true",
+        help="the experiments that the report prints numbers of, and no others",
+    )
+    add(
         "--quick",
         action="store_true",
-        help=f"the experiments with printed numbers alone, {QUICK_BUDGET['epochs']} epochs, {QUICK_BUDGET['limit']} "
-        "images a class: to see the page",
+        help=f"--reported with {QUICK_BUDGET['epochs']} epochs and {QUICK_BUDGET['limit']} images a class: to see the "
+        "page",
     )
     add("--plan", action="store_true", help="the commands of the runs, one a line, and about how long they take")
     add(
@@ -227,7 +233,7 @@ def plan(arguments: argparse.Namespace) -> list[Task]:
     """
     tasks = []
     for exercise in (BY_KEY[key] for key in arguments.exercises):
-        for role in roles(exercise, quick=arguments.quick):
+        for role in roles(exercise, reported=arguments.reported or arguments.quick):
             command = scripts_flags(exercise, role, arguments)
             selection, jobs = cli.select(exercise, cli.parse(exercise, command))
             for job in jobs:
@@ -238,10 +244,14 @@ def plan(arguments: argparse.Namespace) -> list[Task]:
     return tasks
 
 
-def roles(exercise: Exercise, quick: bool) -> list[str]:
-    """The NAMEs of an exercise's experiments: its variants, and those that a switch makes of them."""
+def roles(exercise: Exercise, reported: bool) -> list[str]:
+    """The NAMEs of an exercise's experiments: its variants, and those that a switch makes of them.
+
+    Args:
+        reported: those alone that the report prints numbers of.
+    """
     variants = [each.name for each in exercise.experiments]
-    if quick:
+    if reported:
         return [name for name in variants if name in exercise.reported]
     return [*variants, *ABLATIONS.get(exercise.name, ())]
 

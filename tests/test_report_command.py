@@ -41,6 +41,14 @@ def test_the_plan_has_every_experiment_and_is_what_the_scripts_take(tmp_path):
     assert run_script(script, *flags, "--plan").stdout.splitlines() == ["\t".join(lines[-1].split())]
 
 
+def test_the_reports_own_experiments_keep_their_budgets(tmp_path):
+    result = run_script(REPORT, "--plan", "--reported", "--output", tmp_path)
+    plan = result.stdout.splitlines()
+    assert len(plan) == 2 + 7 + 4 + 2
+    assert sum("--variant residual --" in line for line in plan) == 1
+    assert not any("champion" in line or "--epochs" in line or "--limit" in line for line in plan)
+
+
 def test_the_budget_shortens_and_never_lengthens(tmp_path):
     plan = run_script(REPORT, "--plan", "--epochs", 30, "--exercises", 2, "--output", tmp_path).stdout.splitlines()
     assert sum("--epochs 30" in line for line in plan) == 2  # those of 80 epochs
