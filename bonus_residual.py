@@ -70,14 +70,14 @@ FLIP_AVERAGE = WEIGHT_DECAY.vary(
 # Keeps the smoothed labels, the schedule and the mirror image; Muon takes the place of AdamW.
 CHAMPION = FLIP_AVERAGE.vary(
     "champion",
-    "a residual network with more channels and global average pooling, trained for 50 epochs with Muon and CutMix",
+    "a residual network with more channels and global average pooling, trained for 45 epochs with Muon and CutMix",
     network="resnet9",
     widths=(48, 96, 192, 384),
-    epochs=50,
+    epochs=45,
     batch_size=128,
     optimizer=Component("Muon"),
     learning_rate=0.04,
-    weight_decay=0.0,
+    weight_decay=0.02,
     cutmix=0.5,
     shortcuts=None,
     block=None,
@@ -93,6 +93,7 @@ FAST = CHAMPION.vary(
     augmentation="shift",
     epochs=6,
     warmup=0.2,
+    weight_decay=0.0,
     cutmix=0.0,
 )
 

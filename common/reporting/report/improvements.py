@@ -38,5 +38,5 @@ STEPS = (
     ("residual", "label-smoothing", "label smoothing 0.1"),
     ("label-smoothing", "weight-decay", "AdamW, cosine schedule, 40 epochs"),
     ("weight-decay", "flip-average", "mean over the mirror image"),
-    ("flip-average", "champion", "more channels, global pooling, Muon, CutMix, 50 epochs"),
+    ("flip-average", "champion", "more channels, global pooling, Muon, CutMix, 45 epochs"),
 )
