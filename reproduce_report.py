@@ -26,7 +26,7 @@ import ex1_basenet
 import ex2_improvements
 import ex3_resnet_birds
 from common import cli, process, sweep, tensorflow_setup
-from common.display import ProgressDisplay, TrackedRun, duration
+from common.display import ProgressDisplay, TrackedRun, count, duration
 from common.engines import CompletedCommand, Local
 from common.errors import UserError
 from common.experiment import PRECISIONS, Exercise, parse_number
@@ -59,6 +59,7 @@ QUICK_BUDGET = {"epochs": 2, "limit": 10}
 MEMORY = 10 * 2**30
 SYNTHETIC_MEMORY = 2**30
 WORTH_MEASURING = 5  # runs from which on the measurement, which takes as long as a short run, is worth it
+START = 5.0  # seconds of a process before its first epoch, about, on the processors of the published runs
 MEASURED = ("--variant", "adam", "--dataset", "synthetic", "--epochs", "3", "--limit", "100", "--quiet")
 
 
@@ -204,7 +205,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default=cli.beside_the_scripts("results"),
         help="where runs and the page go (default: results)",
     )
-    add("--offline", action="store_true", help="never ask the network; what is missing is named instead")
+    add("--offline", action="store_true", help="do not use the network; what is missing is named instead")
     add("--force", action="store_true", help="train again where finished runs are")
     add("--tensorboard", action="store_true", help="event files for TensorBoard, in the folders of the runs")
     add("--quiet", action="store_true", help="no line for each finished run")
@@ -287,7 +288,7 @@ def print_plan(tasks: Sequence[Task]) -> None:
     known = Estimate.unscaled()
     seconds = known.total(todo)
     text = f", about {duration(seconds)} on the processor of the published runs" if seconds else ""
-    print(f"{len(tasks)} runs, {len(tasks) - len(todo)} finished{text}", file=sys.stderr)
+    print(f"{count(len(tasks), 'run')}, {len(tasks) - len(todo)} finished{text}", file=sys.stderr)
 
 
 def do(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[dict[str, str]]:
@@ -300,7 +301,7 @@ def do(tasks: Sequence[Task], arguments: argparse.Namespace) -> list[dict[str, s
         print(f"All {len(tasks)} runs are there.", flush=True)
         return []
     engine = cli.engine_of(arguments)
-    print(f"{len(tasks)} runs, {len(tasks) - len(todo)} finished", flush=True)
+    print(f"{count(len(tasks), 'run')}, {len(tasks) - len(todo)} finished", flush=True)
     if len(todo) < WORTH_MEASURING:
         estimate = Estimate.unscaled()
     else:
@@ -367,7 +368,7 @@ def make_page(tasks: Sequence[Task], failed: Sequence[dict], arguments: argparse
         print(f"left out, damaged: {each.reason}", file=sys.stderr)
     for each in failed:
         print(f"failed: {each['run']}: {each['error']}", file=sys.stderr)
-    print(f"{arguments.output / 'report.html'}: {len(runs.found)} runs", flush=True)
+    print(f"{arguments.output / 'report.html'}: {count(len(runs.found), 'run')}", flush=True)
     return 1 if failed else 0
 
 
@@ -423,7 +424,7 @@ class Estimate:
     @classmethod
     def unscaled(cls) -> "Estimate":
         """As on the processors of the published runs."""
-        return cls(0.0, 1.0)
+        return cls(START, 1.0)
 
     @classmethod
     def measured(cls) -> "Estimate":

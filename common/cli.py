@@ -189,7 +189,7 @@ def parse(exercise: Exercise, argv: Sequence[str] | None = None) -> argparse.Nam
         metavar="N",
         help="at most N training images per class, for a quick try",
     )
-    add("--offline", action="store_true", help="never ask the network; what is missing is named instead")
+    add("--offline", action="store_true", help="do not use the network; what is missing is named instead")
     own_flags = {flag.name: flag for flag in exercise.flags}
     for dataset in datasets:
         own_flags |= {flag.name: flag for flag in dataset.flags}
@@ -279,9 +279,7 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
     variants = [each.name for each in exercise.experiments if {each.name, "all"} & set(arguments.variant)]
     settings = {name: getattr(arguments, name) for name in switches() if getattr(arguments, name) is not None}
     for name in settings:
-        for variant in variants:
-            if not exercise.experiment(variant).can_use(name):
-                raise UserError(f"{variant} has nothing that --{name.replace('_', '-')} could change")
+        _check_can_use(exercise, variants, name, name)
     initial_weights = _check_start(exercise, variants, arguments)
     if arguments.tensorboard:
         event_files.check()
@@ -343,6 +341,15 @@ def select(exercise: Exercise, arguments: argparse.Namespace) -> tuple[sweep.Sel
     return selection, sweep.jobs(selection, flag_texts)
 
 
+def _check_can_use(exercise: Exercise, variants: Sequence[str], flag: str, field: str) -> None:
+    """Raises UserError if a variant lacks the field of an experiment that the flag changes."""
+    able = [each.name for each in exercise.experiments if each.can_use(field)]
+    for variant in variants:
+        if variant not in able:
+            instead = f"choose others with --variant: {', '.join(able)}" if able else "leave it out"
+            raise UserError(f"{variant} has nothing that --{flag.replace('_', '-')} could change; {instead}")
+
+
 def _check_start(exercise: Exercise, variants: Sequence[str], arguments: argparse.Namespace) -> InitialWeights | None:
     """The weights that all runs begin with; None: fresh ones.
 
@@ -350,9 +357,8 @@ def _check_start(exercise: Exercise, variants: Sequence[str], arguments: argpars
         UserError: a variant does not learn epoch by epoch, or there are no such weights, or damaged ones.
     """
     for flag in ("more_epochs", "init"):
-        for variant in variants if getattr(arguments, flag) is not None else ():
-            if not exercise.experiment(variant).can_use("epochs"):
-                raise UserError(f"{variant} has nothing that --{flag.replace('_', '-')} could change")
+        if getattr(arguments, flag) is not None:
+            _check_can_use(exercise, variants, flag, "epochs")
     if arguments.init is None:
         return None
     weights = InitialWeights.of(arguments.init)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from common import process
 from common.cli import Parser, one_line, unread_stdout
+from common.display import count
 from common.errors import UserError
 from common.files import atomic_write
 from common.reporting.run_folder import Run, find_runs, read_run
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"differ: {' and '.join(str(run.folder) for run in group)}", file=sys.stderr)
         for reason in damaged:
             print(f"left out: {reason}", file=sys.stderr)
-        print(f"{arguments.csv}: {len(runs)} runs", flush=True)
+        print(f"{arguments.csv}: {count(len(runs), 'run')}", flush=True)
     except BrokenPipeError:  # nobody reads on, as in `... | true`; the table is there
         unread_stdout()
     except (UserError, OSError) as error:

@@ -103,8 +103,14 @@ class ProgressDisplay:
                 run, row = self._runs[index], history[-1]
                 epoch = f"{row['epoch']} of {run.epochs}" if run.epochs else str(row["epoch"])
                 table.add_row(run.label, epoch, f"{row['val_accuracy']:.4f}")
-        table.title = f"{done} of {len(self._runs)} runs done" + (f", about {self._rest()} left" if done else "")
+        left = f", about {self._rest()} left" if done else ""
+        table.title = f"{done} of {count(len(self._runs), 'run')} done{left}"
         return table if table.row_count else table.title
+
+
+def count(number: int, noun: str) -> str:
+    """1 and "run" as "1 run", 1200 as "1,200 runs"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def duration(seconds: float) -> str:

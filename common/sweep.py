@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from common import tensorflow_setup
 from common.datasets.image_data import DataFolder, DataSet, ImageData
-from common.display import ProgressDisplay, TrackedRun
+from common.display import ProgressDisplay, TrackedRun, count
 from common.engines import CompletedCommand, Engine
 from common.errors import UserError
 from common.experiment import Component, Exercise, Experiment, GradientDescent, run_name
@@ -130,6 +130,9 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     from common.datasets.loading import load
 
     _check_continued(selection, todo)
+    options = None
+    if any(isinstance(value, Component) for values in selection.settings.values() for value in values):
+        options = _configure(selection, todo)  # Keras alone knows what it has: a misspelt name needs no data to be seen
     data = load(selection.dataset, selection.data_folder, selection.classes, selection.limit, selection.data_options)
     to_train, to_test = (counts.sum() for counts in data.images_per_class())
     found = (
@@ -137,14 +140,13 @@ def run_all(selection: Selection, todo: Sequence[Job]) -> int:
     )
     slower = tensorflow_setup.why_slower(selection.precision)
     if selection.engine:
-        print(_sentences(f"{found}, {len(todo)} runs", slower), flush=True)
-        runs, failed = _run_as_processes(selection, selection.engine, todo, data)
+        print(_sentences(f"{found}, {count(len(todo), 'run')}", slower), flush=True)
+        runs, failed = _run_as_processes(selection, selection.engine, todo, data, options)
     else:
-        options = _configure(selection)
-        line = f"{found}, on {options.device}, {options.threads} threads"
+        options = options or _configure(selection, todo)
+        line = f"{found}, on {options.device}, {count(options.threads, 'thread')}"
         notes = (tensorflow_setup.why_no_gpu(), slower) if options.device == "CPU" else ()
         print(_sentences(line, *notes), flush=True)
-        _check(todo)
         runs, failed = _run_one_by_one(selection, todo, data, options), []
     if runs:
         _compare(selection, runs)
@@ -159,13 +161,16 @@ def _sentences(line: str, *notes: str | None) -> str:
     return " ".join([f"{line}.", *found]) if found else line
 
 
-def _configure(selection: Selection) -> "RunOptions":
-    """TensorFlow for this process, and what all runs share."""
+def _configure(selection: Selection, todo: Sequence[Job]) -> "RunOptions":
+    """TensorFlow for this process; says what cannot be before any training; returns what all runs share."""
     device = tensorflow_setup.configure(selection.threads, selection.deterministic)
+    from common import trial
     from common.run import RunOptions
     from common.transfer.weights import without_network
 
     gc.freeze()  # modules stay; collections, several a run, need not look through them again
+    for job in todo:
+        trial.check(job.experiment)
     return RunOptions(
         output=selection.output,
         precision=selection.precision,
@@ -181,14 +186,6 @@ def _configure(selection: Selection) -> "RunOptions":
         tensorboard=selection.tensorboard,
         quiet=selection.quiet,
     )
-
-
-def _check(todo: Sequence[Job]) -> None:
-    """Says what cannot be before any training."""
-    from common import trial
-
-    for job in todo:
-        trial.check(job.experiment)
 
 
 def _check_continued(selection: Selection, todo: Sequence[Job]) -> None:
@@ -249,20 +246,22 @@ def _tell(selection: Selection, run: Run) -> None:
 
 
 def _run_as_processes(
-    selection: Selection, engine: Engine, todo: Sequence[Job], data: ImageData
+    selection: Selection, engine: Engine, todo: Sequence[Job], data: ImageData, options: "RunOptions | None"
 ) -> tuple[list[Run], list[Job]]:
     """Does the runs that are not there yet as processes of their own; returns all runs, and those that failed.
 
     This process imports TensorFlow, which takes seconds, only if it has something to look at or to prepare itself.
+
+    Args:
+        options: None: TensorFlow is not set up yet.
     """
     new = _new(selection, todo)
     with_features = [job for job in new if job.experiment.features_on_disk]
-    of_keras = any(isinstance(value, Component) for values in selection.settings.values() for value in values)
-    options = _configure(selection) if of_keras or with_features or len(new) < len(todo) else None
+    if options is None and (with_features or len(new) < len(todo)):
+        options = _configure(selection, todo)
     if options:
         from common import run
 
-        _check(todo)
         for job in with_features:  # once, before all that need them
             run.prepare(job.experiment, selection.dataset, data, options)
     found = {

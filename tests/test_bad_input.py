@@ -308,7 +308,11 @@ CASES = {
     "CutMix in micro-batches of one image": flags(
         "--variant finetune-frozen-bn --cutmix 0.5 --batch-size 8 --accumulate 8", "--accumulate 4 at most", script=EX3
     ),
-    "CutMix of features": flags("--variant linear --cutmix 0.5", "nothing that --cutmix could change", script=EX3),
+    "CutMix of features": flags(
+        "--variant linear --cutmix 0.5",
+        "linear has nothing that --cutmix could change; choose others with --variant: finetune, finetune-frozen-bn, ",
+        script=EX3,
+    ),
     "more micro-batches than images": flags("--accumulate 65", "--batch-size is 64"),
     "micro-batches of one image": flags(
         "--variant finetune --batch-size 67 --accumulate 67", "of one image", "--accumulate 33 at most", script=EX3

@@ -1,5 +1,6 @@
 """``reproduce_report.py`` as people run it: plans, runs, goes on after a kill, names what failed, writes the page."""
 
+import re
 import shutil
 import signal
 
@@ -47,6 +48,12 @@ def test_the_reports_own_experiments_keep_their_budgets(tmp_path):
     assert len(plan) == 2 + 7 + 4 + 2
     assert sum("--variant residual --" in line for line in plan) == 1
     assert not any("champion" in line or "--epochs" in line or "--limit" in line for line in plan)
+
+
+def test_a_plan_counts_the_starts_of_processes(tmp_path):
+    result = run_script(REPORT, "--plan", "--dataset", "synthetic", "--quick", "--output", tmp_path)
+    minutes = re.match(r"15 runs, 0 finished, about (\d+) min ", result.stderr)
+    assert minutes and int(minutes[1]) >= 1
 
 
 def test_the_budget_shortens_and_never_lengthens(tmp_path):

@@ -177,3 +177,10 @@ def test_output_folders_are_collected_into_one_table_and_runs_that_differ_are_na
     assert result.stderr.startswith(f"left out: {tmp_path / 'b' / place / 'history.csv'} is missing")
     assert_error(collect("nowhere")[0], "holds no finished run")
     assert_error(collect("a", "--table")[0], "--table")
+
+
+@pytest.mark.parametrize("flags", [("--optimizer", "adm"), ("--optimizer", "adm", "--seed", 0, 1, "--jobs", 2)])
+def test_a_misspelt_optimizer_is_seen_before_any_data(flags, tmp_path):
+    result = run_script(EX1, "--offline", "--data-dir", tmp_path, *flags, "--output", tmp_path / "results")
+    assert_error(result, "Keras has no optimizer adm; it has ")
+    assert not [*tmp_path.iterdir()]

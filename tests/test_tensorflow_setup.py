@@ -146,7 +146,7 @@ def test_a_kernel_that_tensorflow_lacks_is_one_line_and_the_first_line_says_why_
     result = run_script(EX2, *QUICK, "--output", tmp_path / "results", root=project, env=environment)
     assert_error(result, "no kernel", "--no-deterministic does without")
     first = result.stdout.splitlines()[0]
-    assert first.endswith(", on CPU, 1 threads. A GPU is here, but CUDA_VISIBLE_DEVICES=-1 hides it.")
+    assert first.endswith(", on CPU, 1 thread. A GPU is here, but CUDA_VISIBLE_DEVICES=-1 hides it.")
     assert not [*(tmp_path / "results").glob("synthetic/*/*/.*.partial")]
 
 
