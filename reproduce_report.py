@@ -30,6 +30,7 @@ from common.display import ProgressDisplay, TrackedRun, count, duration
 from common.engines import CompletedCommand, Local
 from common.errors import UserError
 from common.experiment import PRECISIONS, Exercise, parse_number
+from common.reporting import cost
 from common.reporting.report.commands import flags_of
 from common.reporting.report.improvements import IMPROVEMENTS
 from common.reporting.report.runs import Runs, read_runs
@@ -37,7 +38,6 @@ from common.reporting.report.sections import SECTIONS
 from common.reporting.run_folder import Run, RunFolder, find_runs, read_run
 
 ROOT = Path(__file__).resolve().parent
-PUBLISHED = ROOT / "published"
 EXERCISES = {
     exercise.name: exercise
     for exercise in (
@@ -361,7 +361,7 @@ def make_page(tasks: Sequence[Task], failed: Sequence[dict], arguments: argparse
         raise UserError(f"no finished run in {runs.output}, so there is no page to make{why}")
     arguments.output.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "reproduce_report.py", *argv])
-    measured = PUBLISHED / "equivalence.json"
+    measured = cost.PUBLISHED / "equivalence.json"
     equivalence = json.loads(measured.read_text(encoding="utf-8")) if measured.exists() else None
     write_report(arguments.output, Request(exercises, failed, notes(arguments), [command], equivalence), runs)
     for each in runs.damaged:
@@ -379,7 +379,7 @@ def find(tasks: Sequence[Task], arguments: argparse.Namespace) -> Runs:
     names = {(task.script, task.name): task.role for task in tasks} if has_budget else None
     runs = read_runs(arguments.output, datasets, names)
     if arguments.page_only and not runs.found and not runs.damaged and not has_budget:
-        return read_runs(PUBLISHED, datasets)
+        return read_runs(cost.PUBLISHED, datasets)
     return runs
 
 
@@ -439,34 +439,19 @@ class Estimate:
             if codes != [0] or not found:
                 return cls.unscaled()
             timing = read_run(found[0]).timing
-        published = [run.timing["images_per_second"] for run in cls.published("ex1_basenet", "adam")]
+        published = [run.timing["images_per_second"] for run in cost.published("ex1_basenet", "adam")]
         speed = timing["images_per_second"] / median(published) if published else 1.0
         return cls(max(0.0, wall - timing["total_seconds"]), speed)
 
-    @staticmethod
-    def published(script: str, name: str) -> list[Run]:
-        """The published runs of a NAME, or of those of its variant that differ least."""
-        folders = [path for path in PUBLISHED.glob(f"*/{script}/*/seed-*") if (path / "metrics.json").exists()]
-        variant = name.split(",")[0]
-        names = {path.parent.name for path in folders if path.parent.name.split(",")[0] == variant}
-        best = name if name in names else min(names, key=lambda each: (each.count(","), each), default=None)
-        return [read_run(path) for path in folders if path.parent.name == best]
-
     def seconds(self, task: Task) -> float:
         """Of one run; only its start where nothing like it was published."""
-        runs = self.published(task.script, task.role)
+        runs = cost.published(task.script, task.role)
         if not runs:
             return self.start
         if task.folder.path.parts[-4] == "synthetic" and runs[0].config["dataset"]["options"]:
             return self.start  # drawn birds are smaller and fewer
-        images = median(run.config["dataset"]["training_images"] for run in runs)
-        classes = len(runs[0].config["dataset"]["classes"])
-        if "--limit" in task.command:
-            images = min(images, classes * int(task.command[task.command.index("--limit") + 1]))
-        epochs = median(run.metrics["epochs"] for run in runs)
-        epochs = min(epochs, task.epochs or epochs)
-        rate = median(run.timing["images_per_second"] for run in runs)
-        return self.start + epochs * images / rate / self.speed
+        limit = int(task.command[task.command.index("--limit") + 1]) if "--limit" in task.command else None
+        return self.start + cost.seconds(runs, task.epochs, limit) / self.speed
 
     def total(self, tasks: Sequence[Task]) -> float:
         """Of runs one after the other."""

@@ -1,6 +1,7 @@
 """From the variants, settings and seeds of a command to its runs, one after the other or several at a time."""
 
 import gc
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from common.display import ProgressDisplay, TrackedRun, count
 from common.engines import CompletedCommand, Engine
 from common.errors import UserError
 from common.experiment import Component, Exercise, Experiment, GradientDescent, run_name
+from common.reporting import cost
 from common.reporting.run_folder import Run, RunFolder, read_run
 from common.reporting.tables import grid_table, result_line, table
 from common.start import Continued, InitialWeights
@@ -267,7 +269,7 @@ def _run_as_processes(
     found = {
         (job.name, job.seed): _run_here(selection, job, data, options) for job in todo if options and job not in new
     }
-    failed = _carry_out(selection, engine, new)
+    failed = _carry_out(selection, engine, longest_first(selection, new))
     for job in (job for job in new if job not in failed):
         try:
             found[job.name, job.seed] = read_run(selection.folder(job).path)
@@ -276,6 +278,19 @@ def _run_as_processes(
             print(f"warning: {error}", file=sys.stderr)
             failed.append(job)
     return [found[job.name, job.seed] for job in todo if job not in failed], failed
+
+
+def longest_first(selection: Selection, todo: Sequence[Job]) -> list[Job]:
+    """The runs in the order to begin them, by published ones like them: no core shall wait for a long one at the end.
+
+    Those that no published run is like come first.
+    """
+
+    def seconds(job: Job) -> float:
+        runs = cost.published(selection.exercise.name, job.name)
+        return cost.seconds(runs, getattr(job.experiment.learning, "epochs", None)) if runs else math.inf
+
+    return sorted(todo, key=seconds, reverse=True)
 
 
 def _carry_out(selection: Selection, engine: Engine, jobs: Sequence[Job]) -> list[Job]:

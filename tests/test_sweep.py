@@ -27,6 +27,9 @@ from conftest import (
     script_process,
 )
 
+from common import cli, sweep
+from ex2_improvements import EXERCISE
+
 FEW = ("--dataset", "synthetic", "--classes", "0-2", "--limit", 20, "--epochs", 2, "--variant", "adam", "--quiet")
 NAME = "classes=0-2,epochs=2,limit=20"
 NAMES = [f"adam,{NAME}", "adam,classes=0-2,dropout=0.3,epochs=2,limit=20"]
@@ -184,3 +187,12 @@ def test_a_misspelt_optimizer_is_seen_before_any_data(flags, tmp_path):
     result = run_script(EX1, "--offline", "--data-dir", tmp_path, *flags, "--output", tmp_path / "results")
     assert_error(result, "Keras has no optimizer adm; it has ")
     assert not [*tmp_path.iterdir()]
+
+
+def test_of_several_runs_at_a_time_the_longest_begin_first():
+    flags = ["--dataset", "synthetic", "--variant", "all", "--seed", "0", "1", "--jobs", "2"]
+    selection, jobs = cli.select(EXERCISE, cli.parse(EXERCISE, flags))
+    names = [job.name for job in sweep.longest_first(selection, jobs)]
+    assert sorted(names) == sorted(job.name for job in jobs) and len(names) == 16
+    assert names[:2] == ["early-stopping", "early-stopping"]
+    assert {*names[-4:]} == {"normalize", "augment"}
