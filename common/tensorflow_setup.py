@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from common.errors import UserError
@@ -111,15 +112,29 @@ def why_slower(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | N
         precision: a key of ``common.experiment.PRECISIONS``.
         cpuinfo: what Linux says of the processor, its instructions in lines that begin with flags or Features.
     """
-    if precision not in INSTRUCTIONS or not cpuinfo.exists():
-        return None
-    lines = [line.partition(":") for line in cpuinfo.read_text(errors="replace").splitlines()]
-    known = {word for key, _, words in lines if key.strip() in ("flags", "Features") for word in words.split()}
-    if not known or known & INSTRUCTIONS[precision]:
+    known = _instructions(cpuinfo)
+    if precision not in INSTRUCTIONS or not known or known & INSTRUCTIONS[precision]:
         return None
     return (
         f"This processor only emulates {precision}: on it, --precision {precision} is slower than float32, not faster."
     )
+
+
+def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor has AVX-512, whose vectors hold 16 float32 numbers; False if nobody says.
+
+    Args:
+        cpuinfo: as in ``why_slower``.
+    """
+    return "avx512f" in _instructions(cpuinfo)
+
+
+@lru_cache
+def _instructions(cpuinfo: Path) -> frozenset[str]:
+    if not cpuinfo.exists():
+        return frozenset()
+    lines = [line.partition(":") for line in cpuinfo.read_text(errors="replace").splitlines()]
+    return frozenset(word for key, _, words in lines if key.strip() in ("flags", "Features") for word in words.split())
 
 
 def why_no_gpu(root: Path = Path("/")) -> str | None:

@@ -136,6 +136,16 @@ def test_a_precision_that_the_processor_emulates_is_said_to_be_slower(precision,
     assert tensorflow_setup.why_slower(precision, tmp_path / "none") is None
 
 
+@pytest.mark.parametrize(
+    ("flags", "has_it"), [("flags\t: fpu avx2 avx512f", True), ("flags\t: fpu avx2", False), ("cpu\t: POWER9", False)]
+)
+def test_avx512_is_found_where_linux_lists_it(flags, has_it, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\n{flags}\n")
+    assert tensorflow_setup.has_avx512(cpuinfo) == has_it
+    assert not tensorflow_setup.has_avx512(tmp_path / "none")
+
+
 def test_a_kernel_that_tensorflow_lacks_is_one_line_and_the_first_line_says_why_no_gpu_is_used(project, tmp_path):
     """As of the gradient of frozen batch normalisation, deterministic, on a GPU."""
     raising = "    import tensorflow as tf\n\n    raise tf.errors.UnimplementedError(None, None, 'no kernel')\n"

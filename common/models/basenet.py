@@ -2,7 +2,7 @@
 
 from keras import Model, layers
 
-from common.models.layers import FusedBatchNormalization
+from common.models.layers import Conv2D, FusedBatchNormalization
 
 
 def basenet(
@@ -37,7 +37,7 @@ def basenet(
         return x
 
     def convolve(x, filters, kernel_size, padding="valid"):
-        return activate(layers.Conv2D(filters, kernel_size, padding=padding)(x))
+        return activate(Conv2D(filters, kernel_size, padding=padding)(x))
 
     def drop(x):
         return layers.Dropout(dropout)(x) if dropout else x

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator, Mapping
 import keras
 import tensorflow as tf
 
+from common.models import kernels
+
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch normalisation over the last axis, computed by TensorFlow's fused kernel.
 
     Keras 3 builds the same numbers from elementwise operations; the one kernel (oneDNN, cuDNN)
-    reads and writes the activations fewer times. Arguments and weights are those of
+    reads and writes the activations fewer times. While it learns from images whose channels do not fill a processor's
+    vectors, ``kernels.normalize`` is faster still, and takes its place. Arguments and weights are those of
     ``keras.layers.BatchNormalization``, which takes its place in saved files (``portable``).
 
     After a ``FoldingConv2D`` whose ``fold`` was given this layer, it returns its inputs unchanged while it does not
@@ -38,6 +41,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         scale = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels])
         offset = tf.convert_to_tensor(self.beta) if self.center else tf.zeros([channels])
         nothing = tf.constant([], tf.float32)
+        if update and rank == 4 and not kernels.on_gpu() and not kernels.fills_vectors(channels):
+            scale, offset = tf.cast(scale, tf.float32), tf.cast(offset, tf.float32)
+            outputs, mean, variance = kernels.normalize(inputs, scale, offset, self.epsilon)
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance)
+            return outputs
         images = inputs if rank == 4 else inputs[:, None, None, :]
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=images,
@@ -57,6 +66,22 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _move(self, statistic, value):
         statistic.assign(statistic * self.momentum + value * (1.0 - self.momentum))
+
+
+class Conv2D(keras.layers.Conv2D):
+    """Keras's 2-D convolution, faster on processors where its stride is 1.
+
+    Arguments and weights are those of ``keras.layers.Conv2D``, which takes its place in saved files (``portable``).
+
+    Shapes: images (batch, height, width, channels), float32, bfloat16 or float16.
+    """
+
+    def call(self, inputs):
+        is_plain = self.activation is keras.activations.linear and self.strides == self.dilation_rate == (1, 1)
+        if kernels.on_gpu() or not is_plain or self.groups > 1:
+            return super().call(inputs)
+        outputs = kernels.convolve(inputs, tf.convert_to_tensor(self.kernel), self.padding)
+        return kernels.add_bias(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
 
 
 class FoldingConv2D(keras.layers.Conv2D):
@@ -96,7 +121,7 @@ class FoldingConv2D(keras.layers.Conv2D):
             scale = behind.gamma * tf.math.rsqrt(behind.moving_variance + behind.epsilon)
             kernel, bias = kernel * scale, (bias - behind.moving_mean) * scale + behind.beta
         kernel, bias = (tf.cast(each, self.compute_dtype) for each in (kernel, bias))
-        return tf.nn.bias_add(tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper()), bias)
+        return kernels.add_bias(tf.nn.conv2d(inputs, kernel, self.strides, self.padding.upper()), bias)
 
 
 class WithTestTimeAugmentation(keras.Model):
@@ -146,7 +171,12 @@ def with_layers(model: keras.Model, kinds: Mapping[type, type]) -> keras.Model:
 def portable(model: keras.Model) -> keras.Model:
     """The network of Keras's own layers alone, to be saved and loaded anywhere: the same outputs but for rounding."""
     clone = with_layers(
-        model, {FusedBatchNormalization: keras.layers.BatchNormalization, FoldingConv2D: keras.layers.Conv2D}
+        model,
+        {
+            FusedBatchNormalization: keras.layers.BatchNormalization,
+            FoldingConv2D: keras.layers.Conv2D,
+            Conv2D: keras.layers.Conv2D,
+        },
     )
     if not isinstance(model, WithTestTimeAugmentation):
         return clone

@@ -2,7 +2,7 @@
 
 from keras import Model, layers, ops
 
-from common.models.layers import FusedBatchNormalization, activate
+from common.models.layers import Conv2D, FusedBatchNormalization, activate
 
 
 def residual(
@@ -58,7 +58,7 @@ def residual(
 
 
 def _convolve(x, filters, kernel_size):
-    return layers.Conv2D(filters, kernel_size, padding="same")(x)
+    return Conv2D(filters, kernel_size, padding="same")(x)
 
 
 def _plain(x):

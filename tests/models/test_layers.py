@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.models.layers import FoldingConv2D, FusedBatchNormalization, WithTestTimeAugmentation, portable
+from common.models.layers import Conv2D, FoldingConv2D, FusedBatchNormalization, WithTestTimeAugmentation, portable
 
 # bfloat16 has 8 bits of mantissa; the statistics are float32 in both.
 TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 4e-2}
-SHAPES = [(16, 6, 6, 6), (16, 5, 5, 24), (32, 50)]
+SHAPES = [(16, 6, 6, 6), (16, 5, 5, 24), (16, 6, 5, 24), (16, 6, 6, 16), (32, 50)]
 
 
 def inputs(shape):
@@ -29,12 +29,12 @@ def pair(shape, policy, **options):
     return layers
 
 
-def outputs_and_gradients(layer, x, training):
+def outputs_and_gradients(layer, x, training, slope=0.0):
     x = tf.constant(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = tf.cast(layer(x, training=training), tf.float32)
-        loss = tf.reduce_sum(y * tf.cos(tf.reshape(tf.range(tf.size(y), dtype=tf.float32), y.shape)))
+        loss = tf.reduce_sum(y * (slope + tf.cos(tf.reshape(tf.range(tf.size(y), dtype=tf.float32), y.shape))))
     return [y, *tape.gradient(loss, [x, *layer.trainable_weights])]
 
 
@@ -68,6 +68,43 @@ def test_a_frozen_layer_keeps_its_statistics_and_normalizes_with_them():
     x = inputs((16, 5, 5, 8))
     np.testing.assert_allclose(ours(x, training=True), theirs(x, training=True), atol=1e-4)
     assert all(np.array_equal(a, b) for a, b in zip(before, ours.get_weights()))
+
+
+@pytest.mark.parametrize("policy", TOLERANCE)
+@pytest.mark.parametrize(
+    ("shape", "filters", "options"),
+    [
+        ((4, 12, 10, 3), 6, {"kernel_size": 5}),  # few outputs, whose gradient steps by two pixels
+        ((4, 12, 10, 6), 24, {"kernel_size": 3, "padding": "same"}),  # few inputs
+        ((4, 12, 10, 6), 8, {"kernel_size": 5}),  # both
+        ((4, 12, 10, 6), 8, {"kernel_size": (3, 2), "padding": "same"}),
+        ((4, 12, 11, 6), 8, {"kernel_size": 4, "padding": "same"}),  # a width that cannot be taken in twos
+        ((4, 12, 10, 20), 18, {"kernel_size": 3, "padding": "same", "use_bias": False}),
+    ],
+)
+def test_a_convolution_has_the_outputs_and_gradients_of_keras(policy, shape, filters, options):
+    # Keras's in float32: the sums of its gradients are not exact to bfloat16 in bfloat16.
+    theirs, ours = keras.layers.Conv2D(filters, **options), Conv2D(filters, dtype=policy, **options)
+    for layer in (theirs, ours):
+        layer.build(shape)
+        random = np.random.default_rng(1)
+        layer.set_weights([random.uniform(-0.5, 0.5, w.shape) for w in layer.get_weights()])
+    x = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+    computed = [outputs_and_gradients(layer, x, True, slope=2.0) for layer in (theirs, ours)]  # no sum near 0
+    assert ours(x).dtype == ours.compute_dtype
+    for expected, got in zip(*computed):
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, atol=TOLERANCE[policy] * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("options", [{"strides": 2}, {"dilation_rate": 2}, {"groups": 2}, {"activation": "relu"}])
+def test_a_convolution_of_another_kind_is_that_of_keras(options):
+    theirs, ours = (kind(8, 3, **options) for kind in (keras.layers.Conv2D, Conv2D))
+    x = np.random.default_rng(0).normal(0, 1, (4, 12, 10, 6)).astype(np.float32)
+    for layer in (theirs, ours):
+        layer.build(x.shape)
+    ours.set_weights(theirs.get_weights())
+    assert np.array_equal(ours(x), theirs(x))
 
 
 def convolution_and_normalization(folds, policy="float32", **options):
