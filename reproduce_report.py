@@ -450,8 +450,11 @@ class Estimate:
             return self.start
         if task.folder.path.parts[-4] == "synthetic" and runs[0].config["dataset"]["options"]:
             return self.start  # drawn birds are smaller and fewer
-        limit = int(task.command[task.command.index("--limit") + 1]) if "--limit" in task.command else None
-        return self.start + cost.seconds(runs, task.epochs, limit) / self.speed
+        words = task.command
+        limit, threads = (
+            int(words[words.index(flag) + 1]) if flag in words else None for flag in ("--limit", "--threads")
+        )
+        return self.start + cost.seconds(runs, task.epochs, limit, threads) / self.speed
 
     def total(self, tasks: Sequence[Task]) -> float:
         """Of runs one after the other."""

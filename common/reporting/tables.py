@@ -14,7 +14,7 @@ def result_line(run: Run) -> str:
     return (
         f"{run.folder}: test accuracy {metrics['test_accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
         f"top-5 {metrics['test_top5_accuracy']:.4f}, loss {metrics['test_loss']:.4f}, "
-        f"{metrics['epochs']} epochs (evaluated: {metrics['evaluated_epoch']}) "
+        f"{metrics['epochs']} epoch{'s' * (metrics['epochs'] != 1)} (evaluated: {metrics['evaluated_epoch']}) "
         f"in {run.timing['total_seconds']:.0f} s"
     )
 

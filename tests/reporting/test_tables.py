@@ -66,7 +66,8 @@ def test_the_line_of_a_run_has_its_folder_interval_and_evaluated_epoch():
     low, high = metrics["test_accuracy_interval"]
     assert str(RUNS[0].folder) in line
     assert f"test accuracy {metrics['test_accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})" in line
-    assert f"(evaluated: {metrics['evaluated_epoch']})" in line
+    assert f"{metrics['epochs']} epochs (evaluated: {metrics['evaluated_epoch']})" in line
+    assert " 1 epoch (" in result_line(replace(RUNS[0], metrics={**metrics, "epochs": 1}))
 
 
 def test_mean_and_sample_standard_deviation():
